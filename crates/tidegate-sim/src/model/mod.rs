@@ -1,0 +1,16 @@
+//! What a strict provider decides: pure, with time as an argument in nanoseconds.
+//!
+//! No clock, no socket, no async in here. All arithmetic is in integers and exact; every oracle's memory
+//! is bounded by the amount of its own limit.
+
+mod judge;
+mod oracle;
+mod spec;
+mod worst;
+
+#[cfg(test)]
+mod tests;
+
+pub use judge::{Judge, Rejection, Standing, Verdict};
+pub use spec::{LimitSpec, Rate};
+pub use worst::WorstWindow;

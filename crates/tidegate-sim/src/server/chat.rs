@@ -1,0 +1,86 @@
+//! Chat completions in the shape that most LLM providers share.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use fastrand::Rng;
+use http::{Response, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::body::Body;
+use super::respond;
+
+/// What completions are made of; each word passes for one token.
+const WORDS: [&str; 8] = ["tide", "gate", "ebb", "flow", "lock", "basin", "quay", "moon"];
+
+#[derive(Deserialize)]
+struct Prompt {
+    model: Option<String>,
+    messages: Vec<Message>,
+    max_tokens: Option<u64>,
+    max_completion_tokens: Option<u64>,
+    #[serde(default)]
+    stream: bool,
+}
+
+#[derive(Deserialize, Hash)]
+struct Message {
+    #[serde(default)]
+    content: Value,
+}
+
+/// Answers a prompt: `prompt_tokens` is a quarter of its characters, rounded up; `completion_tokens` is between
+/// 16 and 256 by seed and content, or what the prompt allows if that is less.
+pub(super) fn complete(body: &[u8], seed: u64) -> Response<Body> {
+    let prompt: Prompt = match serde_json::from_slice(body) {
+        Ok(prompt) => prompt,
+        Err(error) => return refuse(&error.to_string()),
+    };
+    if prompt.stream {
+        return refuse("streaming is not supported here");
+    }
+    let mut hasher = DefaultHasher::new();
+    (seed, &prompt.messages).hash(&mut hasher);
+    let hash = hasher.finish();
+
+    let mut rng = Rng::with_seed(hash);
+    let wanted = rng.u64(16..=256);
+    let allowed = prompt.max_completion_tokens.or(prompt.max_tokens).unwrap_or(u64::MAX);
+    let completion_tokens = wanted.min(allowed);
+    let words: Vec<_> = (0..completion_tokens).map(|_| WORDS[rng.usize(..WORDS.len())]).collect();
+    let prompt_tokens = prompt.messages.iter().map(Message::characters).sum::<u64>().div_ceil(4);
+
+    respond::json(&json!({
+        "id": format!("chatcmpl-{hash:016x}"),
+        "object": "chat.completion",
+        // The answer to a prompt is always the same, its date too.
+        "created": 1_700_000_000,
+        "model": prompt.model.as_deref().unwrap_or("sim"),
+        "choices": [{
+            "index": 0,
+            "message": { "role": "assistant", "content": words.join(" ") },
+            "finish_reason": if completion_tokens < wanted { "length" } else { "stop" },
+        }],
+        "usage": {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "total_tokens": prompt_tokens + completion_tokens,
+        },
+    }))
+}
+
+impl Message {
+    /// Characters of a plain text, or of all text parts.
+    fn characters(&self) -> u64 {
+        let texts = match &self.content {
+            Value::String(text) => return text.chars().count() as u64,
+            Value::Array(parts) => parts.iter().filter_map(|part| part.get("text")?.as_str()),
+            _ => return 0,
+        };
+        texts.map(|text| text.chars().count() as u64).sum()
+    }
+}
+
+fn refuse(message: &str) -> Response<Body> {
+    respond::error(StatusCode::BAD_REQUEST, "invalid_request_error", message)
+}

@@ -1,0 +1,7 @@
+//! The provider over real sockets.
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail like the test itself")]
+
+mod client;
+mod endpoints;
+mod faults;
+mod limits;
