@@ -2,12 +2,23 @@
 //!
 //! A row's way, in one direction:
 //! [`source`] → [`Row`] → [`template`] → [`Call`](template::Call) → gate → permit → [`http`] →
-//! outcome → verdict → [`sink`], or to the retry timer and back to the gate ahead of fresh rows.
+//! outcome → [`verdict`] → [`sink`], or to the retry timer and back to the gate ahead of fresh rows.
+//!
+//! Use: a [`JobFile`](job::JobFile) becomes a checked [`Job`](job::Job), that a
+//! [`Plan`](job::Plan) (input, request and limits opened and compiled), that a
+//! [`Prepared`](job::Prepared) (outputs open, what is done found), and that a [`Run`].
 
+mod engine;
 pub mod http;
+pub mod job;
+mod json;
+pub mod report;
+pub mod retry;
 pub mod row;
 pub mod sink;
 pub mod source;
 pub mod template;
+pub mod verdict;
 
-pub use row::{Record, Row, RowFault};
+pub use engine::{Ended, Handle, Report, Run};
+pub use row::{FieldError, Record, Row, RowFault};

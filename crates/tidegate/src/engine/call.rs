@@ -1,0 +1,270 @@
+//! One attempt: send, wait for the head, read the body, and say what happened.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName};
+use http::{Method, StatusCode, Uri};
+use tidegate_core::Outcome;
+use tidegate_quota::Permit;
+
+use super::outcome::Brought;
+use super::work::Job;
+use super::{Engine, lock};
+use crate::http::{CallError, CallFault, Connection, Connector, Head, Origin, Sent};
+use crate::sink::{Failure, FailureKind};
+use crate::template::Call;
+use crate::verdict::{Answer, Cause, Tried, Trouble, Verdict, judge, retry_after};
+
+/// Header of calls that a provider recognises when they come twice.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// The shortest pause after a 429, unless the shortest window is shorter still.
+const LEAST_SILENCE: Duration = Duration::from_secs(1);
+
+impl Engine {
+    /// Makes the call on `connection` and carries the row on.
+    pub(super) async fn attempt(&self, connection: &mut Connection, mut job: Box<Job>, mut permit: Permit) {
+        let sent = permit.granted_at();
+        job.attempts += 1;
+        job.sends += 1;
+        job.first_sent.get_or_insert(sent);
+        lock(&self.stats).sent(sent);
+
+        let request = request(&job.call);
+        let mut under_way = UnderWay { engine: self, job: Some(job) };
+        let mut head = None;
+        // A call that fails is aborted by then: nothing of it is sent after the permit is settled.
+        let result = self.exchange(connection, request, &mut permit, &mut head).await;
+        let Some(mut job) = under_way.job.take() else { return };
+        let outcome = match &result {
+            Err(CallError { sent: Sent::NotSent, .. }) => Outcome::NotSent,
+            Err(CallError { sent: Sent::Unknown, .. }) => Outcome::Unknown,
+            _ => Outcome::Answered,
+        };
+        let over = permit.settle(outcome);
+        {
+            let mut stats = lock(&self.stats);
+            if outcome == Outcome::NotSent {
+                stats.not_sent();
+            } else {
+                if head.is_none() {
+                    stats.answered(over, None);
+                }
+                stats.ended();
+            }
+        }
+
+        let status = head.as_ref().map(|head: &Head| head.status);
+        if status == Some(StatusCode::TOO_MANY_REQUESTS) {
+            lock(&self.stats).throttled();
+            job.attempts -= 1;
+        }
+        if outcome == Outcome::NotSent {
+            job.attempts -= 1;
+            job.sends -= 1;
+            self.units_are_back();
+        } else {
+            job.unsent = 0;
+        }
+        let mut brought = Brought {
+            status: status.map(|status| status.as_u16()),
+            sent_at: (outcome != Outcome::NotSent).then_some(sent),
+            latency: Some(over.since(sent)),
+            body: None,
+        };
+        match (head, result) {
+            // An answer that is no result has said so with its head, even if its body was cut short.
+            (Some(head), result) if result.is_ok() || !self.accept.accepts(head.status) => {
+                if self.follow(&mut job, &head) {
+                    lock(&self.work).put_back(job);
+                    self.wake.notify_one();
+                    return;
+                }
+                brought.body = result.ok();
+                self.judge(job, &Answer::Status(head.status, &head.headers), brought);
+            }
+            (_, Err(error)) => {
+                self.judge(job, &Answer::Trouble(trouble(&error), error.to_string()), brought);
+            }
+            (_, Ok(_)) => unreachable!("a body without a head"),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        connection: &mut Connection,
+        request: http::Request<Bytes>,
+        permit: &mut Permit,
+        head: &mut Option<Head>,
+    ) -> Result<Bytes, CallError> {
+        let sent = permit.granted_at();
+        let received = connection.send(request).await?;
+        // Any pause before the units go back: nothing may slip through in between.
+        self.heed(&received);
+        let answered = permit.answered();
+        lock(&self.stats).answered(answered, Some(answered.since(sent)));
+        self.wake_if_waiting_for_answers();
+        *head = Some(received);
+        connection.body().await
+    }
+
+    /// Pauses the quota if the answer asks for it: 429, and 503 with Retry-After.
+    fn heed(&self, head: &Head) {
+        let asked = retry_after(&head.headers, self.wall(self.clock.now()));
+        match (head.status, asked) {
+            (StatusCode::TOO_MANY_REQUESTS, Some(silence)) => {
+                // A "Retry-After: 0" must not make us ask as fast as the network goes.
+                self.pause(silence.max(self.throttle.min(LEAST_SILENCE)), head.status.as_u16());
+            }
+            (StatusCode::SERVICE_UNAVAILABLE, Some(silence)) => {
+                self.pause(silence, head.status.as_u16());
+            }
+            (StatusCode::TOO_MANY_REQUESTS, None) if self.gate.paused().is_none() => {
+                self.pause(self.throttle, head.status.as_u16());
+            }
+            _ => {}
+        }
+    }
+
+    fn judge(&self, job: Box<Job>, answer: &Answer<'_>, brought: Brought) {
+        let now = self.clock.now();
+        let tried = Tried {
+            method: &job.call.method,
+            idempotency_key: has_idempotency_key(&job),
+            attempts: job.attempts,
+            elapsed: job.first_sent.map_or(Duration::ZERO, |first| now.since(first)),
+        };
+        let verdict: Verdict = judge(&self.retry, &self.accept, tried, answer);
+        self.conclude(job, verdict, brought);
+    }
+
+    /// Turns the job into the call that a redirect asks for, if redirects are followed. It costs a
+    /// permit of its own, and carries no credentials to another origin.
+    fn follow(&self, job: &mut Job, head: &Head) -> bool {
+        if job.hops >= self.redirects || !matches!(head.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+            return false;
+        }
+        let Some(to) = location(&job.call.uri, &head.headers) else { return false };
+        let same_origin = to.scheme() == job.call.uri.scheme() && to.authority() == job.call.uri.authority();
+        let becomes_get = match head.status.as_u16() {
+            303 => job.call.method != Method::HEAD,
+            301 | 302 => job.call.method == Method::POST,
+            _ => false,
+        };
+        if !same_origin {
+            if !becomes_get && self.holds_secret(&job.call.body) {
+                return false;
+            }
+            let credentials: Vec<HeaderName> =
+                job.call.headers.iter().filter(|(_, v)| v.is_sensitive()).map(|(n, _)| n.clone()).collect();
+            for name in credentials {
+                job.call.headers.remove(name);
+            }
+        }
+        if becomes_get {
+            job.call.method = Method::GET;
+            job.call.body = Bytes::new();
+            job.call.headers.remove(CONTENT_TYPE);
+        }
+        job.call.uri = to;
+        job.hops += 1;
+        job.attempts -= 1; // it costs a permit, but nothing has failed
+        true
+    }
+
+    fn holds_secret(&self, body: &[u8]) -> bool {
+        let body = String::from_utf8_lossy(body);
+        matches!(self.template.secrets().redact(&body), Cow::Owned(_))
+    }
+
+    /// Whether a call that was redirected still goes to the job's own origin.
+    pub(super) fn is_home(&self, uri: &Uri) -> bool {
+        Origin::try_from(uri).is_ok_and(|origin| origin == *self.connector.origin())
+    }
+
+    /// A connection for a call that a redirect has sent elsewhere.
+    pub(super) async fn connect_elsewhere(&self, uri: &Uri) -> Result<Connection, String> {
+        let origin = Origin::try_from(uri).map_err(|error| error.to_string())?;
+        let connector = Connector::new(origin, self.http.clone()).map_err(|error| error.to_string())?;
+        connector.connect().await.map_err(|error| error.to_string())
+    }
+
+    /// A redirect led to where no connection can be made. Nothing was sent; but unlike a provider
+    /// that is away, this is the row's own trouble, and costs it an attempt.
+    pub(super) fn led_astray(&self, mut job: Box<Job>, permit: Permit, why: &str) {
+        permit.settle(Outcome::NotSent);
+        self.units_are_back();
+        job.attempts += 1;
+        let verdict = if job.attempts < self.retry.attempts {
+            Verdict::Retry { cause: Cause::Network }
+        } else {
+            let message = format!("redirected to {}: {why}", job.call.uri);
+            Verdict::Failed(Failure { kind: FailureKind::Network, message })
+        };
+        self.conclude(job, verdict, Brought::default());
+    }
+}
+
+/// A call that waits for its answer. If the run ends first, a row that must not be sent twice
+/// ends with it; any other stays undone.
+struct UnderWay<'e> {
+    engine: &'e Engine,
+    job: Option<Box<Job>>,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let Some(job) = self.job.take() else { return };
+        if self.engine.retry.unknown.resends(&job.call.method, has_idempotency_key(&job)) {
+            return;
+        }
+        let brought = Brought { sent_at: job.first_sent, ..Brought::default() };
+        let message = format!(
+            "the run was ended before an answer came; whether the {} took effect is unknown",
+            job.call.method
+        );
+        let failure = Failure { kind: FailureKind::Unknown, message };
+        self.engine.conclude(job, Verdict::Failed(failure), brought);
+    }
+}
+
+fn has_idempotency_key(job: &Job) -> bool {
+    job.call.headers.contains_key(IDEMPOTENCY_KEY)
+}
+
+fn request(call: &Call) -> http::Request<Bytes> {
+    let mut request = http::Request::new(call.body.clone());
+    *request.method_mut() = call.method.clone();
+    *request.uri_mut() = call.uri.clone();
+    *request.headers_mut() = call.headers.clone();
+    request
+}
+
+fn trouble(error: &CallError) -> Trouble {
+    match (&error.sent, &error.fault) {
+        (Sent::NotSent, _) => Trouble::NotSent,
+        (_, CallFault::Timeout(_)) => Trouble::Timeout,
+        (_, CallFault::TooLarge { .. }) => Trouble::BodyTooLarge,
+        (_, CallFault::Coding { .. } | CallFault::UnknownCoding(_)) => Trouble::BadBody,
+        _ => Trouble::Network,
+    }
+}
+
+/// The absolute target of a redirect.
+fn location(from: &Uri, headers: &HeaderMap) -> Option<Uri> {
+    let to: Uri = headers.get(http::header::LOCATION)?.to_str().ok()?.parse().ok()?;
+    if to.scheme().is_some() {
+        return matches!(to.scheme_str(), Some("http" | "https")).then_some(to);
+    }
+    let path = to.path_and_query()?.as_str();
+    if !path.starts_with('/') {
+        return None; // relative paths are rare enough to be reported as they came
+    }
+    Uri::builder()
+        .scheme(from.scheme()?.clone())
+        .authority(from.authority()?.clone())
+        .path_and_query(path)
+        .build()
+        .ok()
+}

@@ -1,0 +1,160 @@
+//! The feeder: reads the source on a thread of its own, a bounded stretch ahead.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use tokio::sync::Notify;
+
+use crate::Row;
+use crate::row::Record;
+use crate::sink::Done;
+use crate::source::{Source, SourceError};
+
+/// Rows and bytes that are read ahead at most; one row is, whatever its size.
+const AHEAD_ROWS: usize = 2_048;
+const AHEAD_BYTES: usize = 4 << 20;
+
+/// Rows that are ready to be taken, and the thread that reads more.
+pub(super) struct Feeder {
+    shared: Arc<Shared>,
+}
+
+/// What the input has left.
+#[derive(Debug)]
+pub(super) enum Feed {
+    /// More may come; the engine is woken when it does.
+    Open,
+    /// All rows have been taken.
+    Ended,
+    /// Reading failed; the rows before that were handed out.
+    Failed(SourceError),
+}
+
+struct Shared {
+    state: Mutex<State>,
+    room: Condvar,
+    wake: Arc<Notify>,
+}
+
+struct State {
+    rows: VecDeque<Row>,
+    bytes: usize,
+    /// The engine found nothing and wants to be woken.
+    hungry: bool,
+    ended: Option<Result<(), SourceError>>,
+    /// It ended where it was told to, not where the input ends.
+    cut: bool,
+    /// The engine wants no more.
+    closed: bool,
+}
+
+impl Feeder {
+    /// Starts reading; rows in `done` and rows from index `end` on are left out.
+    pub(super) fn start(mut source: Source, done: Done, end: u64, wake: Arc<Notify>) -> io::Result<Self> {
+        let state =
+            State { rows: VecDeque::new(), bytes: 0, hungry: true, ended: None, cut: false, closed: false };
+        let shared = Arc::new(Shared { state: Mutex::new(state), room: Condvar::new(), wake });
+        let feeder = Self { shared: Arc::clone(&shared) };
+        // Not joined: it may sit in a read of stdin that never returns.
+        thread::Builder::new().name("feeder".to_owned()).spawn(move || {
+            let mut index = 0;
+            let ended = loop {
+                if index >= end {
+                    shared.lock().cut = true; // not a read further: stdin may have no more as yet
+                    break Ok(());
+                }
+                match source.next_row() {
+                    Ok(Some(row)) => {
+                        index = row.index + 1;
+                        if !done.contains(row.index) && !shared.push(row) {
+                            return;
+                        }
+                    }
+                    Ok(None) => break Ok(()),
+                    Err(error) => break Err(error),
+                }
+            };
+            shared.lock().ended = Some(ended);
+            shared.wake.notify_one();
+        })?;
+        Ok(feeder)
+    }
+
+    /// Whether the rows ended before the input did, as far as anybody looked.
+    pub(super) fn was_cut(&self) -> bool {
+        self.shared.lock().cut
+    }
+
+    /// No more rows are wanted: the thread ends, unless it sits in a read.
+    pub(super) fn close(&self) {
+        self.shared.lock().closed = true;
+        self.shared.room.notify_one();
+    }
+
+    /// Moves all rows that are ready into `rows`, which must be empty.
+    pub(super) fn take(&self, rows: &mut VecDeque<Row>) -> Feed {
+        let mut state = self.shared.lock();
+        std::mem::swap(&mut state.rows, rows);
+        state.bytes = 0;
+        state.hungry = rows.is_empty();
+        self.shared.room.notify_one();
+        if !rows.is_empty() {
+            return Feed::Open;
+        }
+        match state.ended.take() {
+            None => Feed::Open,
+            Some(Ok(())) => {
+                state.ended = Some(Ok(()));
+                Feed::Ended
+            }
+            Some(Err(error)) => {
+                state.ended = Some(Ok(()));
+                Feed::Failed(error)
+            }
+        }
+    }
+}
+
+impl Drop for Feeder {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a row when there is room; false if nobody wants it.
+    fn push(&self, row: Row) -> bool {
+        let size = size(&row);
+        let mut state = self.lock();
+        while !state.closed
+            && !state.rows.is_empty()
+            && (state.rows.len() >= AHEAD_ROWS || state.bytes + size > AHEAD_BYTES)
+        {
+            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.closed {
+            return false;
+        }
+        state.rows.push_back(row);
+        state.bytes += size;
+        if std::mem::take(&mut state.hungry) {
+            self.wake.notify_one();
+        }
+        true
+    }
+}
+
+fn size(row: &Row) -> usize {
+    match &row.record {
+        Ok(Record::Line(line)) => line.len(),
+        Ok(Record::Fields { values, .. }) => values.as_slice().len(),
+        Ok(Record::Json(raw)) => raw.get().len(),
+        Err(_) => 0,
+    }
+}

@@ -1,0 +1,490 @@
+//! The engine: takes rows to their end.
+//!
+//! One task, the *pump*, hands calls to *workers*; each worker owns one connection. A worker that
+//! ends a call looks for the next one itself and only goes idle when there is no row or no permit.
+//! A permit is asked for when row and connection are both at hand, so that nothing but the network
+//! lies between grant and answer.
+
+mod call;
+mod ending;
+mod feeder;
+mod outcome;
+mod work;
+mod worker;
+mod writer;
+
+use std::panic::resume_unwind;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tidegate_core::{Outcome, Time, Wait, Why};
+use tidegate_quota::{Clock, Gate, Permit};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::{JoinError, JoinSet, yield_now};
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
+
+use self::feeder::Feeder;
+use self::outcome::Held;
+use self::work::{Job, Next, Work};
+use self::writer::Writer;
+use crate::http::Connector;
+use crate::job::{Prepared, State, StopPolicy};
+use crate::report::{Snapshot, Stats, Summary};
+use crate::retry::RetryPolicy;
+use crate::sink::SinkError;
+use crate::source::SourceError;
+use crate::template::{KeyTemplate, Template};
+use crate::verdict::Accept;
+
+/// How often outputs are flushed and the state of the run is looked at.
+const TICK: Duration = Duration::from_millis(100);
+/// How often a run says that it is alive; see `job::State`.
+const BEAT: Duration = Duration::from_secs(1);
+/// Connections that are made at the same time, at most.
+const MOST_CONNECTING: usize = 32;
+/// Idle connections are closed before servers do: some wait only five seconds, and a call that
+/// meets a closing connection has an unknown outcome.
+const IDLE: Duration = Duration::from_secs(4);
+/// While only even pacing holds it back, the pump rests so long between looks: above some hundred
+/// calls a second they are sent in small batches. The pacing catches up what that delays.
+const BATCH: Duration = Duration::from_millis(2);
+/// How long before a permit is due its connection is made.
+const PREPARE: Duration = Duration::from_millis(500);
+/// Rows that fail before they are sent may be this many in a row before others have their turn.
+const RENDER_AT_ONCE: usize = 256;
+
+/// A run that is ready to go.
+pub struct Run {
+    engine: Arc<Engine>,
+}
+
+/// Watches and stops a run, from any thread.
+#[derive(Clone)]
+pub struct Handle {
+    engine: Arc<Engine>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Ended {
+    /// Every row has its result or its failure.
+    Finished,
+    /// As many rows as `--head` asked for have; there may be more in the input.
+    Head,
+    /// Stopped early, for this reason; the same command carries on.
+    Stopped(String),
+    /// Somebody asked it to stop; the same command carries on.
+    Interrupted,
+    /// The outputs could not be written any more.
+    Output(SinkError),
+    /// The input could not be read any more.
+    Input(SourceError),
+}
+
+/// What a run did and how it ended.
+#[derive(Debug)]
+pub struct Report {
+    /// How it ended.
+    pub ended: Ended,
+    /// What it did.
+    pub summary: Summary,
+    /// Failures are within what `--max-failed` allows.
+    pub failures_allowed: bool,
+}
+
+pub(crate) struct Engine {
+    gate: Gate,
+    clock: Clock,
+    template: Template,
+    key: Option<KeyTemplate>,
+    retry: RetryPolicy,
+    accept: Accept,
+    stop: StopPolicy,
+    redirects: u8,
+    connections: usize,
+    drain: Duration,
+    /// The pause after a 429 that names none: the shortest window.
+    throttle: Duration,
+    limits: Vec<String>,
+    connector: Connector,
+    http: crate::http::Options,
+    feeder: Feeder,
+    work: Mutex<Work>,
+    stats: Mutex<Stats>,
+    writer: Mutex<Writer>,
+    held: Mutex<Held>,
+    pool: Mutex<Pool>,
+    wake: Arc<Notify>,
+    /// The wall clock's reading at the gate's origin.
+    origin: SystemTime,
+    state: Option<State>,
+}
+
+/// The workers.
+#[derive(Default)]
+struct Pool {
+    /// The one that went idle last is taken first: the others may then close.
+    idle: Vec<Idle>,
+    connected: usize,
+    connecting: usize,
+    ever_connected: bool,
+    failures: u32,
+    /// No connection is tried before.
+    retry_at: Time,
+    failing_since: Option<Time>,
+    last_error: Option<String>,
+    /// When the run last said that it is alive.
+    beat_at: Time,
+    /// What the gate said last.
+    wait: Option<Wait>,
+    /// When the pump looks again by itself.
+    pump_at: Option<Time>,
+    stopping: Option<Ended>,
+    stop_at: Option<Time>,
+}
+
+/// A worker with a connection and nothing to do.
+struct Idle {
+    since: Time,
+    give: oneshot::Sender<(Box<Job>, Permit)>,
+}
+
+impl Run {
+    /// A run of `prepared`, and the handle to it.
+    ///
+    /// # Errors
+    /// If the system has no thread left.
+    pub fn new(prepared: Prepared) -> std::io::Result<(Self, Handle)> {
+        let engine = Arc::new(Engine::new(prepared)?);
+        Ok((Self { engine: Arc::clone(&engine) }, Handle { engine }))
+    }
+
+    /// Takes all rows to their end, or as far as it goes.
+    ///
+    /// Must run within a tokio runtime with time and I/O.
+    pub async fn drive(self) -> Report {
+        let mut workers = JoinSet::new();
+        self.engine.pump(&mut workers).await;
+        // Calls in flight are aborted: their permits count as unknown, their rows stay undone.
+        workers.shutdown().await;
+        self.engine.report().await
+    }
+}
+
+impl Handle {
+    /// Stops taking rows; calls in flight get the drain time. A second call ends it at once.
+    pub fn interrupt(&self) {
+        let mut pool = self.engine.pool();
+        if pool.stopping.is_some() {
+            pool.stop_at = Some(Time::ZERO);
+            drop(pool);
+            self.engine.wake.notify_one();
+            return;
+        }
+        drop(pool);
+        self.engine.stop(Ended::Interrupted);
+    }
+
+    /// The counters as they are now.
+    pub fn snapshot(&self) -> Snapshot {
+        lock(&self.engine.stats).snapshot(self.engine.clock.now())
+    }
+
+    /// What the run waits for, in words for people; `None` while calls flow.
+    pub fn waiting(&self) -> Option<String> {
+        self.engine.waiting()
+    }
+}
+
+impl Engine {
+    fn new(prepared: Prepared) -> std::io::Result<Self> {
+        let Prepared { job, source, template, key, gate, limits, connector, outputs, state, .. } = prepared;
+        let wake = Arc::new(Notify::new());
+        let clock = gate.clock();
+        let before = (outputs.done.succeeded.len(), outputs.done.failed.len());
+        let stats = Stats::new(&limits, clock.now(), before);
+        let writer = Writer::start(outputs.formatter, outputs.files, Arc::clone(&wake))?;
+        let feeder = Feeder::start(source, outputs.done, job.head.unwrap_or(u64::MAX), Arc::clone(&wake))?;
+        Ok(Self {
+            throttle: job.throttle_pause(),
+            limits: limits.iter().map(ToString::to_string).collect(),
+            retry: job.retry,
+            accept: job.accept,
+            stop: job.stop,
+            redirects: job.redirects,
+            connections: job.connections,
+            drain: job.drain,
+            http: job.http,
+            state,
+            gate,
+            template,
+            key,
+            connector,
+            feeder,
+            work: Mutex::default(),
+            stats: Mutex::new(stats),
+            writer: Mutex::new(writer),
+            held: Mutex::new(Held::new(before.0 > 0)),
+            pool: Mutex::default(),
+            wake,
+            origin: wall_clock(clock),
+            clock,
+        })
+    }
+
+    async fn pump(self: &Arc<Self>, workers: &mut JoinSet<()>) {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            self.pool().pump_at = None; // whatever comes up while the pump looks wakes it again
+            let until = self.hand_out();
+            self.connect(workers, until);
+            if self.is_over() {
+                return;
+            }
+            while let Some(ended) = workers.try_join_next() {
+                raise_panic(ended);
+            }
+            let look_at = self.look_again_at(until);
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = sleep_until(self.clock.instant(look_at.unwrap_or(Time::MAX))), if look_at.is_some() => {}
+                _ = tick.tick() => self.tick(),
+            }
+            // The network first: nothing else in this loop is sure to let others have their turn.
+            yield_now().await;
+        }
+    }
+
+    /// When the pump looks again if nobody wakes it, given when there is something to send.
+    fn look_again_at(&self, until: Option<Time>) -> Option<Time> {
+        let mut pool = self.pool();
+        pool.pump_at = if pool.idle.is_empty() {
+            // Ahead of a permit that has no connection yet, there is one to be made. Once it is
+            // being made, its worker wakes the pump.
+            until.map(|until| until - PREPARE).filter(|at| *at > self.clock.now())
+        } else if pool.wait.is_some_and(|wait| matches!(wait.why, Why::Pacing(_))) {
+            until.map(|until| until.max(self.clock.now() + BATCH))
+        } else {
+            until
+        };
+        pool.pump_at
+    }
+
+    /// Gives work to idle workers as far as it goes; when there will be more to send, if that is
+    /// known.
+    fn hand_out(&self) -> Option<Time> {
+        loop {
+            {
+                let mut pool = self.pool();
+                if pool.stopping.is_some() {
+                    pool.idle.clear(); // they hear it and end
+                    return None;
+                }
+                if pool.idle.is_empty() {
+                    drop(pool);
+                    let due = self.look_ahead();
+                    let wait = self.gate.wait();
+                    self.pool().wait = wait;
+                    return due.or(wait.and_then(|wait| wait.until));
+                }
+            }
+            let (job, permit) = match self.next() {
+                Found::Go(job, permit) => (job, permit),
+                Found::Wait(until) => return until,
+            };
+            let mut given = Some((job, permit));
+            while let Some(work) = given.take() {
+                let Some(worker) = self.pool().idle.pop() else {
+                    self.give_up(work);
+                    return None;
+                };
+                given = worker.give.send(work).err(); // its connection has just closed
+            }
+        }
+    }
+
+    /// The next call and the permit for it.
+    fn next(&self) -> Found {
+        for _ in 0..RENDER_AT_ONCE {
+            if lock(&self.writer).is_full() {
+                return Found::Wait(None); // the writer wakes the pump
+            }
+            let next = lock(&self.work).next(self.clock.now(), &self.feeder);
+            let job = match next {
+                Next::Again(job) => job,
+                Next::Fresh(row) => match self.render(row) {
+                    Some(job) => job,
+                    None => continue,
+                },
+                Next::Nothing(due) => {
+                    self.pool().wait = None;
+                    return Found::Wait(due);
+                }
+                Next::Broken(error) => {
+                    self.stop(Ended::Input(error));
+                    return Found::Wait(None);
+                }
+            };
+            return match self.gate.try_acquire() {
+                Ok(permit) => {
+                    self.pool().wait = None;
+                    Found::Go(job, permit)
+                }
+                Err(wait) => {
+                    lock(&self.work).put_back(job);
+                    self.pool().wait = Some(wait);
+                    Found::Wait(wait.until)
+                }
+            };
+        }
+        self.wake.notify_one();
+        Found::Wait(None)
+    }
+
+    /// Sees whether there are rows at all: without, no connection is made. When the next retry is
+    /// due, if there is nothing else.
+    fn look_ahead(&self) -> Option<Time> {
+        let mut work = lock(&self.work);
+        if work.has_ready(self.clock.now()) {
+            return None;
+        }
+        match work.next(self.clock.now(), &self.feeder) {
+            Next::Again(job) => work.put_back(job),
+            Next::Fresh(row) => {
+                drop(work);
+                if let Some(job) = self.render(row) {
+                    lock(&self.work).put_back(job);
+                }
+                self.wake.notify_one();
+            }
+            Next::Nothing(due) => return due,
+            Next::Broken(error) => {
+                drop(work);
+                self.stop(Ended::Input(error));
+            }
+        }
+        None
+    }
+
+    /// Makes connections where work is ready and no worker is idle: one to spare while the gate is
+    /// shut, and where calls wait for nothing else, as many again as stand already. So a provider
+    /// never sees them all at once, and it takes few round trips to have enough.
+    fn connect(self: &Arc<Self>, workers: &mut JoinSet<()>, until: Option<Time>) {
+        let now = self.clock.now();
+        if !lock(&self.work).has_ready(now + PREPARE) || until.is_some_and(|until| until > now + PREPARE) {
+            return;
+        }
+        let mut pool = self.pool();
+        if pool.stopping.is_some() || now < pool.retry_at {
+            return;
+        }
+        let spare = if pool.wait.is_none() { pool.connected.clamp(1, MOST_CONNECTING) } else { 1 };
+        while pool.idle.len() + pool.connecting < spare && pool.connected + pool.connecting < self.connections
+        {
+            pool.connecting += 1;
+            workers.spawn(worker::work(Arc::clone(self)));
+        }
+    }
+
+    fn tick(&self) {
+        self.beat();
+        let now = self.clock.now();
+        self.pool().idle.retain(|worker| !worker.give.is_closed() && now.since(worker.since) < IDLE);
+        let error = {
+            let mut writer = lock(&self.writer);
+            writer.flush();
+            writer.take_error()
+        };
+        if let Some(error) = error {
+            self.stop(Ended::Output(error));
+        }
+    }
+
+    /// Leaves a sign of life in the job's folder, once a second.
+    fn beat(&self) {
+        let now = self.clock.now();
+        let mut pool = self.pool();
+        if now.since(pool.beat_at) < BEAT {
+            return;
+        }
+        pool.beat_at = now;
+        drop(pool);
+        if let Some(state) = &self.state {
+            state.beat();
+        }
+    }
+
+    /// Takes back what was to be sent.
+    fn give_up(&self, (job, permit): (Box<Job>, Permit)) {
+        permit.settle(Outcome::NotSent);
+        lock(&self.work).put_back(job);
+        self.units_are_back();
+    }
+
+    /// Units came back before the time that the gate had told: ask it again.
+    fn units_are_back(&self) {
+        self.pool().wait = None;
+        self.wake.notify_one();
+    }
+
+    /// No new calls from here on.
+    fn stop(&self, ended: Ended) {
+        let mut pool = self.pool();
+        if pool.stopping.is_none() {
+            pool.stop_at = Some(self.clock.now() + self.drain);
+            pool.stopping = Some(ended);
+        }
+        drop(pool);
+        self.wake.notify_one();
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.pool().stopping.is_some()
+    }
+
+    fn is_over(&self) -> bool {
+        let pool = self.pool();
+        let (stopping, stop_at) = (pool.stopping.is_some(), pool.stop_at);
+        drop(pool);
+        let work = lock(&self.work);
+        if stopping {
+            return work.active == 0 || stop_at.is_some_and(|at| at <= self.clock.now());
+        }
+        work.is_over()
+    }
+
+    fn pool(&self) -> MutexGuard<'_, Pool> {
+        lock(&self.pool)
+    }
+
+    fn wall(&self, at: Time) -> SystemTime {
+        self.origin + at.since(Time::ZERO)
+    }
+}
+
+enum Found {
+    Go(Box<Job>, Permit),
+    /// Look again then, or when woken.
+    Wait(Option<Time>),
+}
+
+/// A worker's defect is the run's: its row would be waited for for ever.
+fn raise_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && let Ok(panic) = error.try_into_panic()
+    {
+        resume_unwind(panic);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place where the wall clock is read, for sent_at")]
+fn wall_clock(clock: Clock) -> SystemTime {
+    let since_origin = clock.now().since(Time::ZERO);
+    SystemTime::now() - since_origin
+}

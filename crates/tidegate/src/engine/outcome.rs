@@ -1,0 +1,219 @@
+//! What becomes of a row after an attempt: a result, a failure, or back in line.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidegate_core::Time;
+
+use super::work::Job;
+use super::{Ended, Engine, lock};
+use crate::Row;
+use crate::retry::Human;
+use crate::sink::{Failure, FailureKind, Finished};
+use crate::verdict::{Cause, Verdict};
+
+/// A job whose first answers all fail is stopped at so many: better than to bury the rows.
+const FIRST_FAILURES: usize = 20;
+/// A call that could not be written this often in a row waits like any other failure.
+const UNSENT_AT_ONCE: u32 = 3;
+
+/// What the last attempt of a row brought, as far as outputs want to know.
+#[derive(Debug, Default)]
+pub(super) struct Brought {
+    pub(super) status: Option<u16>,
+    pub(super) sent_at: Option<Time>,
+    pub(super) latency: Option<Duration>,
+    pub(super) body: Option<Bytes>,
+}
+
+/// The failures of a job that has had no result yet. They are written with the first result, or
+/// when the job ends by itself; if the job is stopped for them, their rows stay undone.
+pub(super) enum Held {
+    /// No result so far; how many rows have failed, and those of them that may be tried again.
+    Back { failed: usize, rows: Vec<(Ending, Failure)> },
+    /// The job is being stopped for them: those that still come in stay undone, too.
+    Dropped,
+    /// There was a result: failures are written as they come.
+    Released,
+}
+
+/// A row at its end.
+pub(super) struct Ending {
+    row: Row,
+    key: Option<String>,
+    sends: u32,
+    brought: Brought,
+}
+
+impl Held {
+    pub(super) fn new(had_results: bool) -> Self {
+        if had_results { Self::Released } else { Self::Back { failed: 0, rows: Vec::new() } }
+    }
+}
+
+impl Engine {
+    /// The call for a fresh row. A row that has none fails here, before it costs a permit.
+    pub(super) fn render(&self, row: Row) -> Option<Box<Job>> {
+        let fault = if let Err(fault) = &row.record {
+            Failure { kind: FailureKind::Input, message: fault.to_string() }
+        } else {
+            let call = self.template.render(&row);
+            let key = self.key.as_ref().map(|key| key.key(&row).map(Cow::into_owned)).transpose();
+            match (call, key) {
+                (Ok(call), Ok(key)) => return Some(Box::new(Job::new(row, key, call))),
+                (Err(error), _) | (_, Err(error)) => {
+                    Failure { kind: FailureKind::Template, message: error.to_string() }
+                }
+            }
+        };
+        let message = format!("row {} (line {}): {}", row.index, row.line, fault.message);
+        let fault = Failure { message, ..fault };
+        let ending = Ending { row, key: None, sends: 0, brought: Brought::default() };
+        self.fail(ending, fault);
+        lock(&self.work).active -= 1;
+        None
+    }
+
+    /// Carries out the verdict on an attempt.
+    pub(super) fn conclude(&self, mut job: Box<Job>, verdict: Verdict, brought: Brought) {
+        match verdict {
+            Verdict::Retry { cause } => {
+                let due = self.due(&mut job, cause);
+                lock(&self.stats).retried(cause);
+                lock(&self.work).wait(job, due);
+                self.wake_pump_by(due);
+                return;
+            }
+            Verdict::Done => {
+                self.release_held();
+                let ending = Ending { row: job.row, key: job.key, sends: job.sends, brought };
+                lock(&self.stats).ok();
+                self.write(&ending, None);
+            }
+            Verdict::Failed(failure) => {
+                let ending = Ending { row: job.row, key: job.key, sends: job.sends, brought };
+                self.fail(ending, failure);
+            }
+            Verdict::Stop(why) => self.stop(Ended::Stopped(why)),
+        }
+        let mut work = lock(&self.work);
+        work.active -= 1;
+        let over = work.is_over() || (work.active == 0 && !work.is_pending());
+        drop(work);
+        if over {
+            self.wake.notify_one();
+        }
+    }
+
+    /// When a row is due again.
+    fn due(&self, job: &mut Job, cause: Cause) -> Time {
+        let now = self.clock.now();
+        let backoff = |tries| now + self.retry.backoff.wait(tries, &mut fastrand::Rng::new());
+        match cause {
+            // The whole quota is paused for it; then it goes first.
+            Cause::Throttled => now,
+            Cause::NotSent => {
+                job.unsent += 1;
+                if job.unsent <= UNSENT_AT_ONCE { now } else { backoff(job.unsent) }
+            }
+            _ => backoff(job.attempts),
+        }
+    }
+
+    fn fail(&self, ending: Ending, mut failure: Failure) {
+        failure.message = self.template.secrets().redact(&failure.message).into_owned();
+        // The provider may have done these: left undone, they would be bought twice.
+        let may_be_done =
+            matches!(failure.kind, FailureKind::Unknown | FailureKind::BodyTooLarge | FailureKind::BadBody);
+        let mut held = lock(&self.held);
+        let failed = match &mut *held {
+            Held::Back { failed, .. } => {
+                *failed += 1;
+                *failed
+            }
+            _ => 0,
+        };
+        if failed >= FIRST_FAILURES && !self.is_stopping() {
+            let why = &failure.message;
+            self.stop(Ended::Stopped(format!("the first {failed} rows all failed; the last: {why}")));
+            *held = Held::Dropped;
+        }
+        match &mut *held {
+            Held::Back { rows, .. } if !may_be_done => rows.push((ending, failure)),
+            Held::Dropped if !may_be_done => {}
+            _ => {
+                drop(held);
+                self.write_failure(&ending, &failure);
+                return;
+            }
+        }
+        drop(held);
+        if self.stop.stops(failed as u64, failed as u64) {
+            self.release_held(); // and the job stops as they are written
+        }
+    }
+
+    fn write_failure(&self, ending: &Ending, failure: &Failure) {
+        let (ok, failed) = {
+            let mut stats = lock(&self.stats);
+            stats.failed();
+            stats.finished()
+        };
+        self.write(ending, Some(failure));
+        if self.stop.stops(failed, ok + failed) {
+            self.stop(Ended::Stopped(format!("{failed} rows have failed, more than --max-failed allows")));
+        }
+    }
+
+    /// From the first result on, failures are written as they come.
+    pub(super) fn release_held(&self) {
+        let mut held = lock(&self.held);
+        let Held::Back { rows, .. } = &mut *held else { return };
+        let rows = std::mem::take(rows);
+        *held = Held::Released;
+        drop(held);
+        for (ending, failure) in &rows {
+            self.write_failure(ending, failure);
+        }
+    }
+
+    fn write(&self, ending: &Ending, error: Option<&Failure>) {
+        let body = ending.brought.body.as_ref().map(|body| self.redact(body));
+        let finished = Finished {
+            index: ending.row.index,
+            key: ending.key.as_deref(),
+            record: ending.row.record.as_ref(),
+            status: ending.brought.status,
+            attempts: ending.sends,
+            sent_at: ending.brought.sent_at.map(|at| self.wall(at)),
+            latency: ending.brought.latency,
+            body: body.as_deref(),
+            error,
+        };
+        lock(&self.writer).append(&finished);
+    }
+
+    /// A body without the secrets that it may echo.
+    fn redact(&self, body: &Bytes) -> Bytes {
+        if self.template.secrets().is_empty() {
+            return body.clone();
+        }
+        // Valid text, nearly always, is looked at where it lies.
+        match self.template.secrets().redact(&String::from_utf8_lossy(body)) {
+            Cow::Borrowed(_) => body.clone(),
+            Cow::Owned(text) => Bytes::from(text),
+        }
+    }
+
+    /// Pauses the quota as the provider asked, or stops the job if that is too long to wait.
+    pub(super) fn pause(&self, silence: Duration, status: u16) {
+        if silence > self.retry.max_pause {
+            let (silence, most) = (Human(silence), Human(self.retry.max_pause));
+            self.stop(Ended::Stopped(format!(
+                "the provider answered {status} and asks for silence of {silence}, more than max_pause = {most}"
+            )));
+        }
+        self.gate.pause(self.clock.now() + silence);
+    }
+}

@@ -1,0 +1,93 @@
+//! What makes a job the same job: input, method, URL template and body.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::JobError;
+use crate::sink::SinkError;
+
+/// The identity of a job, kept beside its output. Header values, environment, rates, retries and
+/// time-outs are no part of it: they may change between runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Identity {
+    pub(super) version: u32,
+    pub(super) input: String,
+    /// SHA-256 over format, header and first record: an input that only grew keeps it.
+    pub(super) input_start: String,
+    pub(super) request: String,
+    pub(super) key: Option<String>,
+}
+
+const FILE: &str = "job.json";
+
+impl Identity {
+    /// Refuses an output that another job has begun.
+    pub(super) fn check(&self, output: &Path, state: &Path) -> Result<(), JobError> {
+        let path = state.join(FILE);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(source) => return Err(SinkError::Read { path, source }.into()),
+        };
+        let differs = match serde_json::from_str::<Self>(&text) {
+            Ok(was) if was == *self => return Ok(()),
+            Ok(was) => self.differences(&was),
+            Err(_) => format!("\n  {} cannot be read as the identity of a job", path.display()),
+        };
+        Err(JobError::OtherJob { path: output.to_owned(), what: differs })
+    }
+
+    /// Keeps the identity; readable by its owner only.
+    pub(super) fn store(&self, state: &Path) -> Result<(), JobError> {
+        let text = serde_json::to_string_pretty(self).unwrap_or_default();
+        super::write_private(&state.join(FILE), text.as_bytes()).map_err(JobError::from)
+    }
+
+    fn differences(&self, was: &Self) -> String {
+        let mut out = String::new();
+        let mut differs = |what: &str, was: &str, is: &str| {
+            if was != is {
+                let _ = write!(out, "\n  {what} was {was}\n  {:width$} is  {is}", "", width = what.len());
+            }
+        };
+        differs("version", &was.version.to_string(), &self.version.to_string());
+        differs("input", &was.input, &self.input);
+        if was.input == self.input {
+            differs("first record", &was.input_start, &self.input_start);
+        }
+        differs("request", &was.request, &self.request);
+        differs("key", was.key.as_deref().unwrap_or("none"), self.key.as_deref().unwrap_or("none"));
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_job_in_the_same_output_is_refused_with_what_differs() {
+        let folder = tempfile::tempdir().unwrap();
+        let job = Identity {
+            version: 1,
+            input: "a.csv".into(),
+            input_start: "00".into(),
+            request: "[\"GET\",\"http://h/{id}\"]".into(),
+            key: None,
+        };
+        let output = Path::new("out.jsonl");
+        job.check(output, folder.path()).unwrap();
+        job.store(folder.path()).unwrap();
+        job.check(output, folder.path()).unwrap();
+        let other = Identity { request: "[\"GET\",\"http://h/v2/{id}\"]".into(), ..job.clone() };
+        let error = other.check(output, folder.path()).unwrap_err().to_string();
+        assert!(error.contains("request was [\"GET\",\"http://h/{id}\"]"), "{error}");
+        assert!(!error.contains("input was"), "{error}");
+        fs::write(folder.path().join(FILE), "{").unwrap();
+        assert!(matches!(job.check(output, folder.path()), Err(JobError::OtherJob { .. })));
+    }
+}

@@ -1,0 +1,9 @@
+//! What a run did: counters while it goes, the summary at its end.
+
+mod sends;
+mod stats;
+mod summary;
+mod worst;
+
+pub use stats::{Snapshot, Stats};
+pub use summary::{LatencyMs, LimitUse, Summary};

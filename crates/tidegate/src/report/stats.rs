@@ -1,0 +1,222 @@
+//! Counters of a run, kept by the engine and read by whoever watches.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use tidegate_core::{Limit, Rule, Time};
+
+use super::sends::Sends;
+use super::summary::{LatencyMs, LimitUse, Summary};
+use super::worst::WorstWindow;
+use crate::verdict::Cause;
+
+/// All that is counted in a run.
+#[derive(Debug)]
+pub struct Stats {
+    started: Time,
+    limits: Vec<(Limit, Option<WorstWindow>)>,
+    latency_us: Histogram<u64>,
+    sends: Sends,
+    attempts: u64,
+    ok: u64,
+    failed: u64,
+    throttled: u64,
+    retried: BTreeMap<Cause, u64>,
+    in_flight: u64,
+    peak_in_flight: u64,
+    /// Results and failures that earlier runs of the job had written.
+    before: (u64, u64),
+}
+
+/// A look at a running job.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Time since the start.
+    pub elapsed: Duration,
+    /// Results and failures so far, earlier runs included.
+    pub done: u64,
+    /// Results of this run.
+    pub ok: u64,
+    /// Failures of this run.
+    pub failed: u64,
+    /// Answers of 429.
+    pub throttled: u64,
+    /// Attempts of this run.
+    pub attempts: u64,
+    /// Calls sent and not yet answered.
+    pub in_flight: u64,
+    /// Calls per second over the last seconds.
+    pub rate: f64,
+}
+
+impl Stats {
+    /// Counters at zero for a run that starts now.
+    pub fn new(limits: &[Limit], started: Time, before: (u64, u64)) -> Self {
+        let limits = limits
+            .iter()
+            .map(|limit| {
+                let window = match limit.rule() {
+                    Rule::Window { per } => Some(WorstWindow::new(per)),
+                    _ => None,
+                };
+                (limit.clone(), window)
+            })
+            .collect();
+        Self {
+            started,
+            limits,
+            latency_us: latency_histogram(),
+            sends: Sends::new(),
+            attempts: 0,
+            ok: 0,
+            failed: 0,
+            throttled: 0,
+            retried: BTreeMap::new(),
+            in_flight: 0,
+            peak_in_flight: 0,
+            before,
+        }
+    }
+
+    /// A call is being sent.
+    pub fn sent(&mut self, at: Time) {
+        self.attempts += 1;
+        self.sends.record(at);
+        self.in_flight += 1;
+        self.peak_in_flight = self.peak_in_flight.max(self.in_flight);
+        for window in self.limits.iter_mut().filter_map(|(_, window)| window.as_mut()) {
+            window.sent(at);
+        }
+    }
+
+    /// The head of its answer came, or it was given up.
+    pub fn answered(&mut self, at: Time, latency: Option<Duration>) {
+        if let Some(latency) = latency {
+            self.latency_us.saturating_record(latency.as_micros() as u64);
+        }
+        for window in self.limits.iter_mut().filter_map(|(_, window)| window.as_mut()) {
+            window.answered(at);
+        }
+    }
+
+    /// It is over.
+    pub fn ended(&mut self) {
+        self.in_flight -= 1;
+    }
+
+    /// It was never written to the network after all.
+    pub fn not_sent(&mut self) {
+        self.in_flight -= 1;
+        self.attempts -= 1;
+        for window in self.limits.iter_mut().filter_map(|(_, window)| window.as_mut()) {
+            window.not_sent();
+        }
+    }
+
+    /// An answer of 429.
+    pub fn throttled(&mut self) {
+        self.throttled += 1;
+    }
+
+    /// A row goes back to be sent again.
+    pub fn retried(&mut self, cause: Cause) {
+        *self.retried.entry(cause).or_default() += 1;
+    }
+
+    /// A row has its result.
+    pub fn ok(&mut self) {
+        self.ok += 1;
+    }
+
+    /// A row has failed.
+    pub fn failed(&mut self) {
+        self.failed += 1;
+    }
+
+    /// Results and failures of this run.
+    pub fn finished(&self) -> (u64, u64) {
+        (self.ok, self.failed)
+    }
+
+    /// A look at the run as it is now.
+    pub fn snapshot(&self, now: Time) -> Snapshot {
+        Snapshot {
+            elapsed: now.since(self.started),
+            done: self.ok + self.failed + self.before.0 + self.before.1,
+            ok: self.ok,
+            failed: self.failed,
+            throttled: self.throttled,
+            attempts: self.attempts,
+            in_flight: self.in_flight,
+            rate: self.sends.recent_rate(now, Duration::from_secs(3)),
+        }
+    }
+
+    /// The summary at the end.
+    pub fn summary(&self, now: Time, ended: &str) -> Summary {
+        let wall = now.since(self.started);
+        let steady = self.sends.steady_rate();
+        let ideal = self.limits.iter().filter_map(|(limit, _)| ideal_time(limit, self.attempts)).max();
+        let nominal = self.limits.iter().filter_map(|(limit, _)| limit.nominal_rate()).reduce(f64::min);
+        let ms = |us: f64| (us / 100.0).round() / 10.0;
+        Summary {
+            ended: ended.to_owned(),
+            rows: self.ok + self.failed + self.before.0 + self.before.1,
+            ok: self.ok + self.before.0,
+            failed: self.failed + self.before.1,
+            attempts: self.attempts,
+            throttled: self.throttled,
+            retried: self.retried.values().sum(),
+            retried_by_cause: self.retried.iter().map(|(cause, n)| (cause.to_string(), *n)).collect(),
+            wall_s: round3(wall.as_secs_f64()),
+            ideal_s: ideal.map(|ideal| round3(ideal.as_secs_f64())),
+            steady_rate_per_s: steady.map(round3),
+            utilisation: nominal.and_then(|nominal| Some(round3(steady? / nominal))),
+            latency_ms: LatencyMs {
+                mean: ms(self.latency_us.mean()),
+                p50: ms(self.latency_us.value_at_quantile(0.5) as f64),
+                p95: ms(self.latency_us.value_at_quantile(0.95) as f64),
+                p99: ms(self.latency_us.value_at_quantile(0.99) as f64),
+            },
+            peak_in_flight: self.peak_in_flight,
+            limits: self
+                .limits
+                .iter()
+                .map(|(limit, window)| LimitUse {
+                    limit: limit.to_string(),
+                    allows: limit.amount(),
+                    worst_window: window.as_ref().map(|window| window.worst().saturating_mul(limit.cost())),
+                })
+                .collect(),
+            resumed_after_kill: false,
+        }
+    }
+}
+
+/// Latencies in microseconds up to an hour, to two digits.
+fn latency_histogram() -> Histogram<u64> {
+    match Histogram::new_with_bounds(1, 3_600_000_000, 2) {
+        Ok(histogram) => histogram,
+        Err(_) => unreachable!("the bounds are constants that are in order"),
+    }
+}
+
+/// The time that the limit alone would have needed for so many calls, with answers in no time.
+fn ideal_time(limit: &Limit, calls: u64) -> Option<Duration> {
+    let units = calls.saturating_mul(limit.cost());
+    match limit.rule() {
+        Rule::Window { per } => {
+            let windows = units.div_ceil(limit.amount()).saturating_sub(1);
+            Some(per.saturating_mul(u32::try_from(windows).unwrap_or(u32::MAX)))
+        }
+        Rule::Bucket { per, capacity } => {
+            Some(per.mul_f64(units.saturating_sub(capacity.get()) as f64 / limit.amount() as f64))
+        }
+        _ => None,
+    }
+}
+
+fn round3(x: f64) -> f64 {
+    (x * 1_000.0).round() / 1_000.0
+}

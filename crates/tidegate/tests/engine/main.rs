@@ -1,0 +1,11 @@
+//! The engine against a real provider on loopback: files and counts, never durations.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic, outside of its functions too")]
+
+mod limits;
+mod redirects;
+mod resume;
+mod rows;
+mod setting;
+mod stops;
+mod trouble;
