@@ -1,2 +1,51 @@
-//! cli
-fn main(){}
+//! `tidegate`: push millions of API calls through somebody else's rate limit.
+//!
+//! Parse → plan → run → report. Every word that a person reads goes through [`printer`].
+
+mod args;
+mod demo;
+mod exit;
+mod explain;
+mod hints;
+mod printer;
+mod progress;
+mod run;
+mod sim;
+
+use clap::{CommandFactory, Parser};
+use clap_complete::Shell;
+
+use self::args::{Cli, Command};
+use self::exit::Exit;
+use self::printer::{Printer, is_closed_pipe};
+
+fn main() -> std::process::ExitCode {
+    let printer = Printer::new();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return hints::usage(printer, &error).into(),
+    };
+    let outcome = match cli.command {
+        Command::Run(args) => run::command(printer, *args),
+        Command::Explain(args) => explain::command(printer, &args),
+        Command::Sim(args) => sim::command(printer, args),
+        Command::Demo(args) => demo::command(printer, &args),
+        Command::Completions { shell } => completions(printer, shell),
+    };
+    match outcome {
+        Ok(exit) => exit.into(),
+        // Whoever read what was said has seen enough; results of calls are another matter (see run).
+        Err(error) if is_closed_pipe(&error) => Exit::Success.into(),
+        Err(error) => {
+            printer.error(&error);
+            Exit::Usage.into()
+        }
+    }
+}
+
+fn completions(printer: Printer, shell: Shell) -> anyhow::Result<Exit> {
+    let mut script = Vec::new(); // clap_complete panics when a pipe is closed
+    clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut script);
+    printer.bytes(&script)?;
+    Ok(Exit::Success)
+}

@@ -1,0 +1,242 @@
+//! The command line. Flags follow curl and the field.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use tidegate_sim::{FaultSpec, Latency, LimitSpec, RetryAfter};
+
+/// Push millions of API calls through somebody else's rate limit, as fast as the limit provably
+/// allows, without ever breaking it.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, about, max_term_width = 100, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a call for each row of a list; the same command carries on where it stopped
+    Run(Box<RunArgs>),
+    /// Say what limits compile to, which rate they allow, and what is given up
+    Explain(ExplainArgs),
+    /// A strict provider on loopback, to rehearse against
+    Sim(SimArgs),
+    /// 20,000 rows through a strict 1,000 a second; nothing leaves this machine
+    Demo(DemoArgs),
+    /// Write shell completions to stdout
+    Completions {
+        /// bash, zsh, fish, elvish or powershell
+        shell: Shell,
+    },
+}
+
+/// `tidegate run`
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Rows: lines, CSV, TSV or JSONL, also .gz or .zst; `-` for stdin; or a job file (.toml)
+    #[arg(value_name = "INPUT|JOB.toml")]
+    pub input: PathBuf,
+    /// URL with `{column}` (or `{line}`), percent-encoded, and `{{ expression }}`
+    #[arg(long)]
+    pub url: Option<String>,
+    /// What the provider allows: `1000/s`, `10k/min`, `100/6s`, `50/s bucket 10`; repeat for more
+    #[arg(long, visible_alias = "limit", value_name = "RATE")]
+    pub rate: Vec<String>,
+    /// Calls at the same time that the provider allows
+    #[arg(long, value_name = "N")]
+    pub concurrency: Option<u64>,
+    /// Results: .jsonl or .csv; failures go to OUT.failed.*, the rest to OUT.tidegate/ [default: stdout]
+    #[arg(short, long, value_name = "OUT")]
+    pub output: Option<PathBuf>,
+    /// Show three requests (secrets masked), the limits and how long it would take; send nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Only the first N rows; the full run continues behind them
+    #[arg(long, value_name = "N")]
+    pub head: Option<u64>,
+    /// Vouch that nothing of the limits is in use, whatever an earlier run of this job did
+    #[arg(long)]
+    pub(crate) assume_idle: bool,
+    /// No progress and no summary on stderr
+    #[arg(short, long)]
+    pub quiet: bool,
+    // Groups come last: their headings would take in all that follows.
+    #[command(flatten)]
+    pub request: RequestArgs,
+    #[command(flatten)]
+    pub rows: RowArgs,
+    #[command(flatten)]
+    pub retry: RetryArgs,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+/// The request.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Request")]
+pub(crate) struct RequestArgs {
+    /// Method [default: GET, or POST with a body]
+    #[arg(short = 'X', long = "request", value_name = "METHOD")]
+    pub method: Option<String>,
+    /// Header, as `Name: value`; values may hold `{{ env.TOKEN }}`
+    #[arg(short = 'H', long = "header", value_name = "HEADER")]
+    pub header: Vec<String>,
+    /// Body, or `@FILE`; form-encoded unless a content type is given
+    #[arg(short, long, value_name = "BODY", conflicts_with = "json")]
+    pub data: Option<String>,
+    /// JSON body, or `@FILE`; `{{ … }}` in its strings, alone in one it keeps its type
+    #[arg(long, value_name = "JSON")]
+    pub json: Option<String>,
+    /// Environment variable to send as `Authorization: Bearer …`
+    #[arg(long, value_name = "NAME")]
+    pub bearer_env: Option<String>,
+    /// Follow up to N redirects per row; each costs a permit
+    #[arg(short = 'L', long, value_name = "N", num_args = 0..=1, default_missing_value = "10", require_equals = true)]
+    pub location: Option<u8>,
+}
+
+/// Rows and results.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Rows and results")]
+pub(crate) struct RowArgs {
+    /// Column that identifies a row; echoed in results. Rows with the same key are all sent
+    #[arg(long, value_name = "COLUMN")]
+    pub key: Option<String>,
+    /// lines, csv, tsv or jsonl [default: by the name]
+    #[arg(long, value_name = "FORMAT")]
+    pub input_format: Option<String>,
+    /// jsonl or csv [default: by the name]
+    #[arg(long, value_name = "FORMAT")]
+    pub output_format: Option<String>,
+    /// Column of a CSV output: `name=/json/pointer`
+    #[arg(long, value_name = "NAME=POINTER")]
+    pub select: Vec<String>,
+    /// Statuses that are results [default: 2xx]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub accept: Vec<String>,
+    /// Failures that are tolerated, as a number or a percentage; more stop the job
+    #[arg(long, value_name = "N|P%")]
+    pub max_failed: Option<String>,
+}
+
+/// Retries.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Retries")]
+pub(crate) struct RetryArgs {
+    /// Attempts per row; answers of 429 are not counted [default: 5]
+    #[arg(long, value_name = "N")]
+    pub attempts: Option<u32>,
+    /// Waits between attempts: exponential, full jitter [default: 1s..60s]
+    #[arg(long, value_name = "MIN..MAX")]
+    pub backoff: Option<String>,
+    /// Calls of unknown outcome: resend, hold, or by method [default: method]
+    #[arg(long, value_name = "POLICY")]
+    pub unknown: Option<String>,
+    /// From a row's first send, the longest it is sent again [default: 1h]
+    #[arg(long, value_name = "TIME")]
+    pub max_elapsed: Option<String>,
+    /// The longest silence a provider may ask for; beyond it the job stops, resumable [default: 1h]
+    #[arg(long, value_name = "TIME")]
+    pub max_pause: Option<String>,
+}
+
+/// Connections.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Connections")]
+pub(crate) struct ConnectionArgs {
+    /// Time for the whole call [default: 30s]
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<String>,
+    /// Time for name look-up, connection and TLS [default: 10s]
+    #[arg(long, value_name = "TIME")]
+    pub connect_timeout: Option<String>,
+    /// Connections at most; as many are made as are needed [default: 800 with a limit, else 64]
+    #[arg(long, value_name = "N")]
+    pub connections: Option<usize>,
+    /// even: spread sends at the steady rate; burst: as early as the limits allow [default: even]
+    #[arg(long, value_name = "PACE")]
+    pub pace: Option<String>,
+    /// Largest answer in bytes, after decompression [default: 16777216]
+    #[arg(long, value_name = "BYTES")]
+    pub max_body: Option<usize>,
+    /// Time for calls in flight when interrupted [default: 20s]
+    #[arg(long, value_name = "TIME")]
+    pub drain: Option<String>,
+    /// PEM file with certificates to trust besides the system's
+    #[arg(long, value_name = "FILE")]
+    pub ca: Vec<PathBuf>,
+    /// auto (TLS decides), never or always [default: auto]
+    #[arg(long, value_name = "WHEN")]
+    pub http2: Option<String>,
+    /// HTTP proxy; none is taken from the environment
+    #[arg(long, value_name = "URL")]
+    pub proxy: Option<String>,
+    /// Name of the quota [default: the URL's host]
+    #[arg(long, value_name = "NAME")]
+    pub quota: Option<String>,
+}
+
+/// `tidegate explain`
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// Limits such as `1000/s`, or a job file (.toml)
+    #[arg(required = true, value_name = "RATE|JOB.toml")]
+    pub limits: Vec<String>,
+    /// Calls at the same time that the provider allows
+    #[arg(long, value_name = "N")]
+    pub concurrency: Option<u64>,
+    /// Response time to reckon with
+    #[arg(long, value_name = "TIME", default_value = "100ms")]
+    pub latency: String,
+    /// How long so many rows would take
+    #[arg(long, value_name = "N")]
+    pub rows: Option<u64>,
+}
+
+/// `tidegate sim`
+#[derive(Debug, Args)]
+pub(crate) struct SimArgs {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// `rolling 100/min`, `fixed 100/6s phase 2s`, `bucket 50/s capacity 10`, `counter 1000/s`, `concurrency 20`
+    #[arg(long, value_name = "LIMIT")]
+    pub limit: Vec<LimitSpec>,
+    /// Rejected requests use up the limit as well
+    #[arg(long)]
+    pub reject_counts: bool,
+    /// Service time: `60ms`, `uniform 20ms..80ms`, `lognormal 60ms 0.5`
+    #[arg(long, default_value = "0", value_name = "LATENCY")]
+    pub service: Latency,
+    /// Network delay before the limit is checked
+    #[arg(long, default_value = "0", value_name = "LATENCY")]
+    pub jitter: Latency,
+    /// `status 503 5%`, `reset 10%`, `hang 2%`, `truncate 2%`, `html 1%`, `unauthorized after 100`, `pause after 100 for 90s`
+    #[arg(long, value_name = "FAULT")]
+    pub fault: Vec<FaultSpec>,
+    /// What a 429 says: none, seconds, date or ms
+    #[arg(long, default_value = "seconds", value_name = "FORM")]
+    pub retry_after: RetryAfter,
+    /// Send X-RateLimit-Limit, -Remaining and -Reset
+    #[arg(long)]
+    pub ratelimit_headers: bool,
+    /// Seed of all that is random
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+/// `tidegate demo`
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Rows to send
+    #[arg(long, default_value_t = 20_000)]
+    pub rows: u64,
+    /// What the provider allows in any second
+    #[arg(long, default_value_t = 1_000)]
+    pub per_second: u64,
+}

@@ -1,0 +1,101 @@
+//! The live line while a job runs.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tidegate::Handle;
+use tidegate::report::Snapshot;
+
+use crate::explain::time_for;
+use crate::printer::{Printer, count, rate};
+
+/// How often a terminal's line is redrawn.
+pub(crate) const REDRAW: Duration = Duration::from_millis(250);
+/// How often a plain line is written where nobody can redraw.
+const PLAIN_EVERY: Duration = Duration::from_secs(5);
+
+/// Shows how far a run is.
+pub(crate) struct Progress {
+    printer: Printer,
+    handle: Handle,
+    /// What the limits allow, for comparison.
+    allowed: Option<f64>,
+    total: Option<u64>,
+    bar: Option<ProgressBar>,
+    quiet: bool,
+    plain_at: Duration,
+}
+
+impl Progress {
+    pub(crate) fn new(printer: Printer, handle: Handle, allowed: Option<f64>, quiet: bool) -> Self {
+        let bar = (printer.is_terminal() && !quiet).then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
+                bar.set_style(style);
+            }
+            bar
+        });
+        let plain_at = if quiet { Duration::MAX } else { PLAIN_EVERY };
+        Self { printer, handle, allowed, total: None, bar, quiet, plain_at }
+    }
+
+    /// How many rows there are, once that is known.
+    pub(crate) fn total(&mut self, rows: u64) {
+        self.total = Some(rows);
+    }
+
+    /// Shows the state of now.
+    pub(crate) fn show(&mut self) {
+        let snapshot = self.handle.snapshot();
+        if let Some(bar) = &self.bar {
+            bar.set_message(self.text(&snapshot));
+            bar.tick();
+        } else if snapshot.elapsed >= self.plain_at {
+            self.plain_at = snapshot.elapsed + PLAIN_EVERY;
+            self.printer.line(self.text(&snapshot));
+        }
+    }
+
+    /// Says something above the line.
+    pub(crate) fn note(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.printer.note(text)),
+            None if self.quiet => {}
+            None => self.printer.note(text),
+        }
+    }
+
+    /// Takes the line away.
+    pub(crate) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn text(&self, now: &Snapshot) -> String {
+        let done = count(now.done);
+        let mut parts = vec![match self.total {
+            Some(total) => {
+                let percent = (now.done * 100).checked_div(total).unwrap_or(100);
+                format!("{done}/{} ({percent}%)", count(total))
+            }
+            None => done,
+        }];
+        parts.push(match self.allowed {
+            Some(allowed) => format!("{} of {}", rate(now.rate), rate(allowed)),
+            None => rate(now.rate),
+        });
+        parts.push(format!("ok {}", count(now.ok)));
+        parts.push(format!("failed {}", count(now.failed)));
+        parts.push(format!("429s {}", count(now.throttled)));
+        parts.push(format!("{} in flight", count(now.in_flight)));
+        if let Some(waiting) = self.handle.waiting() {
+            parts.push(waiting);
+        } else if let Some(left) = self.total.map(|total| total.saturating_sub(now.done))
+            && now.rate > 0.0
+        {
+            parts.push(format!("{} left", time_for(left, now.rate)));
+        }
+        parts.join(" · ")
+    }
+}

@@ -1,0 +1,365 @@
+//! `tidegate run`: parse → plan → run → report.
+
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use tidegate::job::{Job, JobError, JobFile, Plan, StatusOrWord};
+use tidegate::report::Summary;
+use tidegate::retry::Human;
+use tidegate::sink::Target;
+use tidegate::source::{InputSpec, Source};
+use tidegate::template::parse_header;
+use tidegate::{Ended, Report, Run};
+use tidegate_core::{Limit, Rule};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::args::RunArgs;
+use crate::exit::Exit;
+use crate::explain::{Line, explain, provable, time_for};
+use crate::printer::{Printer, count, rate};
+use crate::progress::{Progress, REDRAW};
+
+/// Response time to reckon with before one was measured.
+const ASSUMED_RESPONSE: Duration = Duration::from_millis(100);
+/// Requests that a dry run shows.
+const PREVIEWS: usize = 3;
+/// After this time people want to know how much there is to do.
+const COUNT_AFTER: Duration = Duration::from_millis(500);
+
+pub(crate) fn command(printer: Printer, args: RunArgs) -> anyhow::Result<Exit> {
+    let RunArgs { dry_run, head, quiet, assume_idle, .. } = args;
+    let mut job = Job::from_file(job_file(args)?)?;
+    job.head = head;
+    job.assume_idle = assume_idle;
+    let plan = Plan::new(job, |name| std::env::var(name).ok())?;
+    if dry_run { preview(printer, plan) } else { drive(printer, plan, quiet) }
+}
+
+/// The job that flags, and perhaps a job file below them, describe.
+fn job_file(args: RunArgs) -> anyhow::Result<JobFile> {
+    let is_job = args.input.extension().is_some_and(|ext| ext == "toml");
+    let mut file = if is_job { JobFile::read(&args.input)? } else { JobFile::default() };
+    if !is_job {
+        file.input.path = Some(args.input);
+    }
+    let RunArgs { url, rate, concurrency, output, request, rows, retry, connection, .. } = args;
+    set(&mut file.request.url, url);
+    set(&mut file.request.method, request.method);
+    for header in &request.header {
+        file.request.headers.0.push(parse_header(header).map_err(JobError::from)?);
+    }
+    if let Some(data) = request.data {
+        file.request.body = Some(text_or_file("--data", data)?);
+        (file.request.json, file.request.form) = (None, None);
+    }
+    if let Some(json) = request.json {
+        let json = parse_json(&text_or_file("--json", json)?)?;
+        file.request.json = Some(json);
+        (file.request.body, file.request.form) = (None, None);
+    }
+    set(&mut file.request.bearer_env, request.bearer_env);
+    set(&mut file.request.redirects, request.location);
+    if !rate.is_empty() {
+        file.quota.limits = rate;
+        file.quota.limit.clear();
+    }
+    set(&mut file.quota.concurrency, concurrency);
+    set(&mut file.output.path, output);
+
+    set(&mut file.input.key, rows.key);
+    set(&mut file.input.format, rows.input_format);
+    set(&mut file.output.format, rows.output_format);
+    if !rows.select.is_empty() {
+        file.output.select = rows.select;
+    }
+    if !rows.accept.is_empty() {
+        file.output.accept = Some(rows.accept.into_iter().map(StatusOrWord::Word).collect());
+    }
+    set(&mut file.output.max_failed, rows.max_failed.map(StatusOrWord::Word));
+
+    set(&mut file.retry.attempts, retry.attempts);
+    set(&mut file.retry.backoff, retry.backoff);
+    set(&mut file.retry.unknown, retry.unknown);
+    set(&mut file.retry.max_elapsed, retry.max_elapsed);
+    set(&mut file.retry.max_pause, retry.max_pause);
+
+    set(&mut file.request.timeout, connection.timeout);
+    set(&mut file.request.connect_timeout, connection.connect_timeout);
+    set(&mut file.request.max_body, connection.max_body);
+    set(&mut file.request.http2, connection.http2);
+    set(&mut file.request.proxy, connection.proxy);
+    file.request.ca.extend(connection.ca);
+    set(&mut file.quota.connections, connection.connections);
+    set(&mut file.quota.pace, connection.pace);
+    set(&mut file.quota.name, connection.quota);
+    set(&mut file.output.drain, connection.drain);
+    Ok(file)
+}
+
+fn set<T>(field: &mut Option<T>, flag: Option<T>) {
+    if flag.is_some() {
+        *field = flag;
+    }
+}
+
+fn text_or_file(field: &'static str, text: String) -> Result<String, JobError> {
+    let Some(path) = text.strip_prefix('@') else { return Ok(text) };
+    std::fs::read_to_string(path).map_err(|error| JobError::Value {
+        field,
+        message: format!("cannot read {path}: {error}"),
+        hint: Some("after `@` stands the name of a file with the body".to_owned()),
+    })
+}
+
+fn parse_json(text: &str) -> Result<serde_json::Value, JobError> {
+    serde_json::from_str(text).map_err(|error| JobError::Value {
+        field: "--json",
+        message: format!("expected JSON: {error}"),
+        hint: Some(
+            r#"for example --json '{"id": "{{ row.user_id }}"}'; other text is sent with -d"#.to_owned(),
+        ),
+    })
+}
+
+/// What would be sent, without sending it.
+fn preview(printer: Printer, mut plan: Plan) -> anyhow::Result<Exit> {
+    for _ in 0..PREVIEWS {
+        let Some(row) = plan.source.next_row()? else { break };
+        match plan.template.render(&row) {
+            Ok(call) => printer.data(plan.template.preview(&call))?,
+            Err(error) => {
+                printer.data(format_args!("row {} (line {}) would fail: {error}\n", row.index, row.line))?;
+            }
+        }
+    }
+    describe_limits(printer, &plan.job)?;
+    let rows = count_rows(&plan.job.input).map(|rows| plan.job.head.map_or(rows, |head| rows.min(head)));
+    if let Some(rows) = rows {
+        printer.labelled("rows", count(rows));
+    }
+    if let (Some(rows), Some(rate)) = (rows, provable(&plan.job.limits, ASSUMED_RESPONSE)?) {
+        printer.labelled("time", format_args!("about {}", time_for(rows, rate)));
+    }
+    printer.line("Nothing was sent.");
+    Ok(Exit::Success)
+}
+
+fn describe_limits(printer: Printer, job: &Job) -> anyhow::Result<()> {
+    if job.limits.is_empty() {
+        let n = job.connections;
+        printer.note(format_args!(
+            "no limit was declared (--rate): up to {n} calls at a time, as fast as they are answered"
+        ));
+    }
+    for line in explain(&job.limits, ASSUMED_RESPONSE)? {
+        match line {
+            Line::Limit(text) => printer.labelled("limit", text),
+            Line::Hint(text) => printer.hint(&text),
+            Line::Binds { limit, rate } => printer.labelled("binds", format_args!("{limit}: {rate}")),
+        }
+    }
+    Ok(())
+}
+
+/// Runs a plan to its end and reports.
+pub(crate) fn drive(printer: Printer, plan: Plan, quiet: bool) -> anyhow::Result<Exit> {
+    let job = plan.job.clone();
+    let prepared = plan.prepare()?;
+    if !quiet {
+        describe_limits(printer, &job)?;
+    }
+    let allowed = provable(&job.limits, ASSUMED_RESPONSE)?;
+    let (ok, failed) = prepared.done_before();
+    if ok + failed > 0 && !quiet {
+        printer.labelled(
+            "resume",
+            format_args!(
+                "{} rows are done · {} results · {} failures",
+                count(ok + failed),
+                count(ok),
+                count(failed)
+            ),
+        );
+    }
+    if let Some(held) = prepared.held().filter(|_| !quiet) {
+        printer.note(format_args!(
+            "an earlier run was killed; what it sent last may still count, so nothing is sent for {} (--assume-idle vouches that nothing does)",
+            Human(held)
+        ));
+    }
+    let runtime = runtime(&job.limits)?;
+    let (report, interrupted) = runtime.block_on(async {
+        let (run, handle) = Run::new(prepared)?;
+        let mut interrupts = signal(SignalKind::interrupt())?;
+        let mut terminations = signal(SignalKind::terminate())?;
+        let mut interrupted = None;
+        let mut progress = Progress::new(printer, handle.clone(), allowed, quiet);
+        let mut total = if quiet { None } else { Some(count_in_background(job.input, job.head)) };
+        let mut redraw = tokio::time::interval(REDRAW);
+        redraw.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        // A task of its own: waking the runtime's root future costs a system call.
+        let mut run = tokio::spawn(run.drive());
+        let report = loop {
+            let stop = tokio::select! {
+                report = &mut run => break report?,
+                _ = interrupts.recv() => Exit::Interrupted,
+                _ = terminations.recv() => Exit::Terminated,
+                _ = redraw.tick() => {
+                    if let Some(Ok(rows)) = total.as_mut().map(oneshot::Receiver::try_recv) {
+                        progress.total(rows);
+                    }
+                    progress.show();
+                    continue;
+                }
+            };
+            if interrupted.is_none() {
+                interrupted = Some(stop);
+                progress.note("stopping: calls in flight may finish; interrupt again to end at once");
+            }
+            handle.interrupt();
+        };
+        progress.finish();
+        anyhow::Ok((report, interrupted))
+    })?;
+    // A feeder that sits in a read of stdin must not keep the program from ending.
+    runtime.shutdown_background();
+    let nothing_left =
+        report.summary.rows == ok + failed && matches!(report.ended, Ended::Finished | Ended::Head);
+    if quiet {
+        // Failures are in their file, and the exit code says that there are any.
+    } else if nothing_left {
+        printer.line("Nothing was left to do; nothing was sent.");
+    } else {
+        print_summary(printer, &report.summary);
+    }
+    Ok(conclude(printer, &report, interrupted, matches!(job.output, Target::File(_))))
+}
+
+/// The last words, and the exit code.
+/// One thread. At some hundred to some thousand calls a second it would wake up for nearly each of
+/// them, with its caches gone, which costs more than the calls do. There it rests for a moment
+/// before it waits for the network, and does together what came meanwhile. Answers are noted later
+/// for that, never earlier: the limits hold as before, and a window of a second gives up 0.3%.
+fn runtime(limits: &[Limit]) -> std::io::Result<Runtime> {
+    const REST: Duration = Duration::from_millis(4);
+    const WORTH_IT: std::ops::Range<f64> = 500.0..5_000.0;
+    let mut builder = Builder::new_current_thread();
+    let rate = limits.iter().filter_map(Limit::nominal_rate).reduce(f64::min);
+    let only_windows = limits.iter().all(|limit| matches!(limit.rule(), Rule::Window { .. }));
+    if only_windows && rate.is_some_and(|rate| WORTH_IT.contains(&rate)) {
+        #[expect(clippy::disallowed_methods, reason = "it rests where it would wait anyway")]
+        builder.on_thread_park(|| thread::sleep(REST));
+    }
+    builder.enable_all().build()
+}
+
+fn conclude(printer: Printer, report: &Report, interrupted: Option<Exit>, resumable: bool) -> Exit {
+    let (why, hint) = match &report.ended {
+        Ended::Stopped(why) => (Some(why.clone()), None),
+        Ended::Output(error) => (Some(error.to_string()), error.hint()),
+        Ended::Input(error) => (Some(error.to_string()), error.hint()),
+        _ => (None, None),
+    };
+    let carry_on = if resumable {
+        "nothing is lost: the same command carries on where this one stopped"
+    } else {
+        "results on stdout cannot be carried on; with -o out.jsonl they can"
+    };
+    if let Some(why) = why {
+        printer.error(&anyhow::anyhow!("stopped: {why}"));
+        hint.into_iter().chain([carry_on]).for_each(|hint| printer.hint(hint));
+        return Exit::Stopped;
+    }
+    match (&report.ended, interrupted) {
+        (Ended::Interrupted, exit) => {
+            printer.note("interrupted");
+            printer.hint(carry_on);
+            exit.unwrap_or(Exit::Interrupted)
+        }
+        _ if report.failures_allowed => Exit::Success,
+        _ => Exit::Failures,
+    }
+}
+
+fn print_summary(printer: Printer, summary: &Summary) {
+    let say = |label: &str, text: String| printer.labelled(label, text);
+    say(
+        "rows",
+        format!(
+            "{} · {} results · {} failures",
+            count(summary.rows),
+            count(summary.ok),
+            count(summary.failed)
+        ),
+    );
+    let causes: Vec<String> =
+        summary.retried_by_cause.iter().map(|(cause, n)| format!("{} × {cause}", count(*n))).collect();
+    let causes = if causes.is_empty() { String::new() } else { format!(" ({})", causes.join(", ")) };
+    say(
+        "calls",
+        format!(
+            "{} · {} answered 429 · {} retried{causes} · {} in flight at most",
+            count(summary.attempts),
+            count(summary.throttled),
+            count(summary.retried),
+            count(summary.peak_in_flight)
+        ),
+    );
+    let ideal =
+        summary.ideal_s.map(|ideal| format!(" · {ideal:.1}s for the limit alone")).unwrap_or_default();
+    let steady = match (summary.steady_rate_per_s, summary.utilisation) {
+        (Some(steady), Some(share)) => {
+            format!(" · steady {}, {:.1}% of the limit", rate(steady), share * 100.0)
+        }
+        (Some(steady), None) => format!(" · steady {}", rate(steady)),
+        _ => String::new(),
+    };
+    say("time", format!("{:.1}s{ideal}{steady}", summary.wall_s));
+    for limit in &summary.limits {
+        if let Some(worst) = limit.worst_window {
+            say(
+                "window",
+                format!("{}: at most {} of {} in any window", limit.limit, count(worst), count(limit.allows)),
+            );
+        }
+    }
+    let latency = summary.latency_ms;
+    say(
+        "latency",
+        format!(
+            "mean {} ms · median {} · p95 {} · p99 {}",
+            latency.mean, latency.p50, latency.p95, latency.p99
+        ),
+    );
+    if summary.resumed_after_kill {
+        printer.note("an earlier run was killed; rows that were in flight then were sent again");
+    }
+}
+
+/// Counts the rows of a file beside the run; nothing comes of stdin, which is read once.
+fn count_in_background(input: InputSpec, head: Option<u64>) -> oneshot::Receiver<u64> {
+    let (done, receiver) = oneshot::channel();
+    let counting = thread::Builder::new().name("count".to_owned()).spawn(move || {
+        thread::park_timeout(COUNT_AFTER);
+        if let Some(rows) = count_rows(&input) {
+            let _ = done.send(head.map_or(rows, |head| rows.min(head)));
+        }
+    });
+    drop(counting); // without it there is no total, and nothing worse
+    receiver
+}
+
+fn count_rows(input: &InputSpec) -> Option<u64> {
+    if !input.input.path().is_some_and(Path::is_file) {
+        return None;
+    }
+    let mut source = Source::open(input).ok()?;
+    let mut rows = 0;
+    while source.next_row().ok()?.is_some() {
+        rows += 1;
+    }
+    Some(rows)
+}

@@ -1,0 +1,12 @@
+//! The command line as people and shells see it: the real binary, real providers on loopback, and
+//! what ends on stdout, on stderr and in files.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+mod bad_input;
+mod bad_rows;
+mod output;
+mod request;
+mod resume;
+mod signals;
+mod support;
