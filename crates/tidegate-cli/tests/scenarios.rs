@@ -22,6 +22,9 @@ const TIDEGATE: &str = env!("CARGO_BIN_EXE_tidegate");
 /// Median 60 ms and σ 0.5 have a mean of 60 · e^(0.5² / 2) ms; the jitter adds 10 ms on average.
 const RESPONSE: f64 = 0.067_989 + 0.010;
 const FLOOR: f64 = 0.97;
+/// A place that is free again is seen by a timer of 1 ms, on both sides: 2% of an answer's 83 ms.
+/// On a quiet machine it is 0.98; the rest is room for a busy one.
+const FLOOR_OF_CONCURRENCY: f64 = 0.95;
 const JITTERY: &[&str] = &["--service", "lognormal 60ms 0.5", "--jitter", "uniform 0..20ms"];
 
 struct Scenario {
@@ -255,8 +258,10 @@ fn check(scenario: &Scenario) -> Value {
         let steady = summary["steady_rate_per_s"].as_f64().unwrap();
         let share = steady / scenario.formula;
         println!("{name}: {steady:.2}/s is {share:.4} of the formula");
+        let only_concurrency = !scenario.run.contains(&"--rate");
+        let floor = if only_concurrency { FLOOR_OF_CONCURRENCY } else { FLOOR };
         assert!(
-            share >= FLOOR,
+            share >= floor,
             "{name}: {steady:.2}/s is {share:.4} of the formula's {:.2}/s",
             scenario.formula
         );
