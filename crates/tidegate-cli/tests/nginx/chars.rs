@@ -24,8 +24,8 @@ pub(crate) fn all() -> Vec<Char> {
 }
 
 pub(crate) fn csv(chars: &[Char]) -> String {
-    // Names hold no commas, quotes or line ends: plain CSV needs no quoting.
-    let rows = chars.iter().map(|char| format!("{},{}\n", char.code, char.name));
+    // Names hold commas (`<CJK Ideograph, First>`), but neither quotes nor line ends.
+    let rows = chars.iter().map(|char| format!("{},\"{}\"\n", char.code, char.name));
     std::iter::once("code,name\n".to_owned()).chain(rows).collect()
 }
 
