@@ -12,7 +12,7 @@ use tidegate_quota::Permit;
 use super::outcome::Brought;
 use super::work::Job;
 use super::{Engine, lock};
-use crate::http::{CallError, CallFault, Connection, Connector, Head, Origin, Sent};
+use crate::http::{CallError, CallFault, Connect, Exchange, Head, Origin, Sent};
 use crate::sink::{Failure, FailureKind};
 use crate::template::Call;
 use crate::verdict::{Answer, Cause, Tried, Trouble, Verdict, judge, retry_after};
@@ -24,7 +24,12 @@ const LEAST_SILENCE: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Makes the call on `connection` and carries the row on.
-    pub(super) async fn attempt(&self, connection: &mut Connection, mut job: Box<Job>, mut permit: Permit) {
+    pub(super) async fn attempt(
+        &self,
+        connection: &mut impl Exchange,
+        mut job: Box<Job>,
+        mut permit: Permit,
+    ) {
         let sent = permit.granted_at();
         job.attempts += 1;
         job.sends += 1;
@@ -93,7 +98,7 @@ impl Engine {
 
     async fn exchange(
         &self,
-        connection: &mut Connection,
+        connection: &mut impl Exchange,
         request: http::Request<Bytes>,
         permit: &mut Permit,
         head: &mut Option<Head>,
@@ -178,18 +183,6 @@ impl Engine {
         matches!(self.template.secrets().redact(&body), Cow::Owned(_))
     }
 
-    /// Whether a call that was redirected still goes to the job's own origin.
-    pub(super) fn is_home(&self, uri: &Uri) -> bool {
-        Origin::try_from(uri).is_ok_and(|origin| origin == *self.connector.origin())
-    }
-
-    /// A connection for a call that a redirect has sent elsewhere.
-    pub(super) async fn connect_elsewhere(&self, uri: &Uri) -> Result<Connection, String> {
-        let origin = Origin::try_from(uri).map_err(|error| error.to_string())?;
-        let connector = Connector::new(origin, self.http.clone()).map_err(|error| error.to_string())?;
-        connector.connect().await.map_err(|error| error.to_string())
-    }
-
     /// A redirect led to where no connection can be made. Nothing was sent; but unlike a provider
     /// that is away, this is the row's own trouble, and costs it an attempt.
     pub(super) fn led_astray(&self, mut job: Box<Job>, permit: Permit, why: &str) {
@@ -204,6 +197,18 @@ impl Engine {
         };
         self.conclude(job, verdict, Brought::default());
     }
+}
+
+/// Whether a call that was redirected still goes to the job's own origin.
+pub(super) fn is_home(transport: &impl Connect, uri: &Uri) -> bool {
+    Origin::try_from(uri).is_ok_and(|origin| origin == *transport.origin())
+}
+
+/// A connection for a call that a redirect has sent elsewhere.
+pub(super) async fn connect_elsewhere<C: Connect>(transport: &C, uri: &Uri) -> Result<C::Connection, String> {
+    let origin = Origin::try_from(uri).map_err(|error| error.to_string())?;
+    let elsewhere = transport.elsewhere(origin).map_err(|error| error.to_string())?;
+    elsewhere.connect().await.map_err(|error| error.to_string())
 }
 
 /// A call that waits for its answer. If the run ends first, a row that must not be sent twice

@@ -7,6 +7,7 @@ use std::thread;
 
 use tokio::sync::Notify;
 
+use super::{Disk, lock};
 use crate::Row;
 use crate::row::Record;
 use crate::sink::Done;
@@ -19,6 +20,8 @@ const AHEAD_BYTES: usize = 4 << 20;
 /// Rows that are ready to be taken, and the thread that reads more.
 pub(super) struct Feeder {
     shared: Arc<Shared>,
+    /// Without a thread: reads when it is asked for rows.
+    inline: Option<Mutex<Reader>>,
 }
 
 /// What the input has left.
@@ -51,35 +54,30 @@ struct State {
 }
 
 impl Feeder {
-    /// Starts reading; rows in `done` and rows from index `end` on are left out.
-    pub(super) fn start(mut source: Source, done: Done, end: u64, wake: Arc<Notify>) -> io::Result<Self> {
+    /// Rows of `source`; those in `done` and those from index `end` on are left out.
+    pub(super) fn start(
+        source: Source,
+        done: Done,
+        end: u64,
+        disk: Disk,
+        wake: Arc<Notify>,
+    ) -> io::Result<Self> {
         let state =
             State { rows: VecDeque::new(), bytes: 0, hungry: true, ended: None, cut: false, closed: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), room: Condvar::new(), wake });
-        let feeder = Self { shared: Arc::clone(&shared) };
-        // Not joined: it may sit in a read of stdin that never returns.
-        thread::Builder::new().name("feeder".to_owned()).spawn(move || {
-            let mut index = 0;
-            let ended = loop {
-                if index >= end {
-                    shared.lock().cut = true; // not a read further: stdin may have no more as yet
-                    break Ok(());
-                }
-                match source.next_row() {
-                    Ok(Some(row)) => {
-                        index = row.index + 1;
-                        if !done.contains(row.index) && !shared.push(row) {
-                            return;
-                        }
-                    }
-                    Ok(None) => break Ok(()),
-                    Err(error) => break Err(error),
-                }
-            };
-            shared.lock().ended = Some(ended);
-            shared.wake.notify_one();
-        })?;
-        Ok(feeder)
+        let mut reader = Reader { source, done, end, index: 0 };
+        let inline = match disk {
+            Disk::Inline => Some(Mutex::new(reader)),
+            Disk::Threads => {
+                let shared = Arc::clone(&shared);
+                // Not joined: it may sit in a read of stdin that never returns.
+                thread::Builder::new()
+                    .name("feeder".to_owned())
+                    .spawn(move || while reader.next(&shared).is_some_and(|row| shared.push(row)) {})?;
+                None
+            }
+        };
+        Ok(Self { shared, inline })
     }
 
     /// Whether the rows ended before the input did, as far as anybody looked.
@@ -95,6 +93,9 @@ impl Feeder {
 
     /// Moves all rows that are ready into `rows`, which must be empty.
     pub(super) fn take(&self, rows: &mut VecDeque<Row>) -> Feed {
+        if let Some(reader) = &self.inline {
+            lock(reader).fill(&self.shared);
+        }
         let mut state = self.shared.lock();
         std::mem::swap(&mut state.rows, rows);
         state.bytes = 0;
@@ -123,9 +124,53 @@ impl Drop for Feeder {
     }
 }
 
+/// The source, and which of its rows are wanted.
+struct Reader {
+    source: Source,
+    done: Done,
+    end: u64,
+    index: u64,
+}
+
+impl Reader {
+    /// The next row that is wanted; after the last one, how the input ended is noted.
+    fn next(&mut self, shared: &Shared) -> Option<Row> {
+        let ended = loop {
+            if self.index >= self.end {
+                shared.lock().cut = true; // not a read further: stdin may have no more as yet
+                break Ok(());
+            }
+            match self.source.next_row() {
+                Ok(Some(row)) => {
+                    self.index = row.index + 1;
+                    if !self.done.contains(row.index) {
+                        return Some(row);
+                    }
+                }
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        shared.lock().ended = Some(ended);
+        shared.wake.notify_one();
+        None
+    }
+
+    /// Reads as far ahead as the thread would.
+    fn fill(&mut self, shared: &Shared) {
+        let wanted = |state: &State| {
+            state.ended.is_none() && state.rows.len() < AHEAD_ROWS && state.bytes < AHEAD_BYTES
+        };
+        while wanted(&shared.lock()) {
+            let Some(row) = self.next(shared) else { return };
+            shared.lock().add(row);
+        }
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Adds a row when there is room; false if nobody wants it.
@@ -141,12 +186,18 @@ impl Shared {
         if state.closed {
             return false;
         }
-        state.rows.push_back(row);
-        state.bytes += size;
+        state.add(row);
         if std::mem::take(&mut state.hungry) {
             self.wake.notify_one();
         }
         true
+    }
+}
+
+impl State {
+    fn add(&mut self, row: Row) {
+        self.bytes += size(&row);
+        self.rows.push_back(row);
     }
 }
 

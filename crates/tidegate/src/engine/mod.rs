@@ -9,6 +9,7 @@ mod call;
 mod ending;
 mod feeder;
 mod outcome;
+mod run;
 mod work;
 mod worker;
 mod writer;
@@ -25,14 +26,13 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use self::feeder::Feeder;
 use self::outcome::Held;
+pub use self::run::{Ended, Handle, Report, Run};
 use self::work::{Job, Next, Work};
 use self::writer::Writer;
-use crate::http::Connector;
+use crate::http::Connect;
 use crate::job::{Prepared, State, StopPolicy};
-use crate::report::{Snapshot, Stats, Summary};
+use crate::report::Stats;
 use crate::retry::RetryPolicy;
-use crate::sink::SinkError;
-use crate::source::SourceError;
 use crate::template::{KeyTemplate, Template};
 use crate::verdict::Accept;
 
@@ -53,44 +53,13 @@ const PREPARE: Duration = Duration::from_millis(500);
 /// Rows that fail before they are sent may be this many in a row before others have their turn.
 const RENDER_AT_ONCE: usize = 256;
 
-/// A run that is ready to go.
-pub struct Run {
-    engine: Arc<Engine>,
-}
-
-/// Watches and stops a run, from any thread.
-#[derive(Clone)]
-pub struct Handle {
-    engine: Arc<Engine>,
-}
-
-/// How a run ended.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Ended {
-    /// Every row has its result or its failure.
-    Finished,
-    /// As many rows as `--head` asked for have; there may be more in the input.
-    Head,
-    /// Stopped early, for this reason; the same command carries on.
-    Stopped(String),
-    /// Somebody asked it to stop; the same command carries on.
-    Interrupted,
-    /// The outputs could not be written any more.
-    Output(SinkError),
-    /// The input could not be read any more.
-    Input(SourceError),
-}
-
-/// What a run did and how it ended.
-#[derive(Debug)]
-pub struct Report {
-    /// How it ended.
-    pub ended: Ended,
-    /// What it did.
-    pub summary: Summary,
-    /// Failures are within what `--max-failed` allows.
-    pub failures_allowed: bool,
+/// Who reads and writes files.
+#[derive(Clone, Copy)]
+enum Disk {
+    /// A thread each, so that no disk stops the loop.
+    Threads,
+    /// The loop itself.
+    Inline,
 }
 
 pub(crate) struct Engine {
@@ -107,8 +76,6 @@ pub(crate) struct Engine {
     /// The pause after a 429 that names none: the shortest window.
     throttle: Duration,
     limits: Vec<String>,
-    connector: Connector,
-    http: crate::http::Options,
     feeder: Feeder,
     work: Mutex<Work>,
     stats: Mutex<Stats>,
@@ -150,62 +117,16 @@ struct Idle {
     give: oneshot::Sender<(Box<Job>, Permit)>,
 }
 
-impl Run {
-    /// A run of `prepared`, and the handle to it.
-    ///
-    /// # Errors
-    /// If the system has no thread left.
-    pub fn new(prepared: Prepared) -> std::io::Result<(Self, Handle)> {
-        let engine = Arc::new(Engine::new(prepared)?);
-        Ok((Self { engine: Arc::clone(&engine) }, Handle { engine }))
-    }
-
-    /// Takes all rows to their end, or as far as it goes.
-    ///
-    /// Must run within a tokio runtime with time and I/O.
-    pub async fn drive(self) -> Report {
-        let mut workers = JoinSet::new();
-        self.engine.pump(&mut workers).await;
-        // Calls in flight are aborted: their permits count as unknown, their rows stay undone.
-        workers.shutdown().await;
-        self.engine.report().await
-    }
-}
-
-impl Handle {
-    /// Stops taking rows; calls in flight get the drain time. A second call ends it at once.
-    pub fn interrupt(&self) {
-        let mut pool = self.engine.pool();
-        if pool.stopping.is_some() {
-            pool.stop_at = Some(Time::ZERO);
-            drop(pool);
-            self.engine.wake.notify_one();
-            return;
-        }
-        drop(pool);
-        self.engine.stop(Ended::Interrupted);
-    }
-
-    /// The counters as they are now.
-    pub fn snapshot(&self) -> Snapshot {
-        lock(&self.engine.stats).snapshot(self.engine.clock.now())
-    }
-
-    /// What the run waits for, in words for people; `None` while calls flow.
-    pub fn waiting(&self) -> Option<String> {
-        self.engine.waiting()
-    }
-}
-
 impl Engine {
-    fn new(prepared: Prepared) -> std::io::Result<Self> {
-        let Prepared { job, source, template, key, gate, limits, connector, outputs, state, .. } = prepared;
+    fn new(prepared: Prepared, disk: Disk) -> std::io::Result<Self> {
+        let Prepared { job, source, template, key, gate, limits, outputs, state, .. } = prepared;
         let wake = Arc::new(Notify::new());
         let clock = gate.clock();
         let before = (outputs.done.succeeded.len(), outputs.done.failed.len());
         let stats = Stats::new(&limits, clock.now(), before);
-        let writer = Writer::start(outputs.formatter, outputs.files, Arc::clone(&wake))?;
-        let feeder = Feeder::start(source, outputs.done, job.head.unwrap_or(u64::MAX), Arc::clone(&wake))?;
+        let writer = Writer::start(outputs.formatter, outputs.files, disk, Arc::clone(&wake))?;
+        let end = job.head.unwrap_or(u64::MAX);
+        let feeder = Feeder::start(source, outputs.done, end, disk, Arc::clone(&wake))?;
         Ok(Self {
             throttle: job.throttle_pause(),
             limits: limits.iter().map(ToString::to_string).collect(),
@@ -215,12 +136,10 @@ impl Engine {
             redirects: job.redirects,
             connections: job.connections,
             drain: job.drain,
-            http: job.http,
             state,
             gate,
             template,
             key,
-            connector,
             feeder,
             work: Mutex::default(),
             stats: Mutex::new(stats),
@@ -233,13 +152,13 @@ impl Engine {
         })
     }
 
-    async fn pump(self: &Arc<Self>, workers: &mut JoinSet<()>) {
+    async fn pump(self: &Arc<Self>, transport: &impl Connect, workers: &mut JoinSet<()>) {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.pool().pump_at = None; // whatever comes up while the pump looks wakes it again
             let until = self.hand_out();
-            self.connect(workers, until);
+            self.connect(transport, workers, until);
             if self.is_over() {
                 return;
             }
@@ -371,7 +290,7 @@ impl Engine {
     /// Makes connections where work is ready and no worker is idle: one to spare while the gate is
     /// shut, and where calls wait for nothing else, as many again as stand already. So a provider
     /// never sees them all at once, and it takes few round trips to have enough.
-    fn connect(self: &Arc<Self>, workers: &mut JoinSet<()>, until: Option<Time>) {
+    fn connect(self: &Arc<Self>, transport: &impl Connect, workers: &mut JoinSet<()>, until: Option<Time>) {
         let now = self.clock.now();
         if !lock(&self.work).has_ready(now + PREPARE) || until.is_some_and(|until| until > now + PREPARE) {
             return;
@@ -384,7 +303,7 @@ impl Engine {
         while pool.idle.len() + pool.connecting < spare && pool.connected + pool.connecting < self.connections
         {
             pool.connecting += 1;
-            workers.spawn(worker::work(Arc::clone(self)));
+            workers.spawn(worker::work(Arc::clone(self), transport.clone()));
         }
     }
 

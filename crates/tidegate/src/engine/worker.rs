@@ -7,9 +7,10 @@ use tidegate_core::Time;
 use tidegate_quota::Permit;
 use tokio::sync::oneshot;
 
+use super::call::{connect_elsewhere, is_home};
 use super::work::Job;
 use super::{Ended, Engine, Found, Idle};
-use crate::http::{ConnectError, Connection};
+use crate::http::{Connect, ConnectError, Exchange};
 use crate::retry::Human;
 
 /// Waits between connection attempts: doubling from the least to the most.
@@ -18,8 +19,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 const FIRST_CONNECTS: u32 = 5;
 
 /// Connects and makes calls until there are none, or the connection ends.
-pub(super) async fn work(engine: Arc<Engine>) {
-    let connected = engine.connector.connect().await;
+pub(super) async fn work(engine: Arc<Engine>, transport: impl Connect) {
+    let connected = transport.connect().await;
     let mut connection = match connected {
         Ok(connection) => {
             engine.connected();
@@ -31,10 +32,10 @@ pub(super) async fn work(engine: Arc<Engine>) {
         }
     };
     while let Some((job, permit)) = next(&engine, &mut connection).await {
-        if job.hops == 0 || engine.is_home(&job.call.uri) {
+        if job.hops == 0 || is_home(&transport, &job.call.uri) {
             engine.attempt(&mut connection, job, permit).await;
         } else {
-            match engine.connect_elsewhere(&job.call.uri).await {
+            match connect_elsewhere(&transport, &job.call.uri).await {
                 Ok(mut elsewhere) => engine.attempt(&mut elsewhere, job, permit).await,
                 Err(why) => engine.led_astray(job, permit, &why),
             }
@@ -48,7 +49,7 @@ pub(super) async fn work(engine: Arc<Engine>) {
 }
 
 /// The next call for this worker: at once if there is one, else when the pump has one.
-async fn next(engine: &Engine, connection: &mut Connection) -> Option<(Box<Job>, Permit)> {
+async fn next(engine: &Engine, connection: &mut impl Exchange) -> Option<(Box<Job>, Permit)> {
     while !engine.is_stopping() {
         if let Found::Go(job, permit) = engine.next_for_worker() {
             return Some((job, permit));

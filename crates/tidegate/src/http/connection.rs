@@ -34,6 +34,13 @@ pub struct Head {
     pub headers: HeaderMap,
 }
 
+impl From<http::response::Parts> for Head {
+    fn from(parts: http::response::Parts) -> Self {
+        let http::response::Parts { status, version, headers, .. } = parts;
+        Self { status, version, headers }
+    }
+}
+
 /// A connection of HTTP/1.1, or a stream's place on a connection of HTTP/2.
 ///
 /// It carries one call after the other: [`send`](Self::send), then [`body`](Self::body), then the
@@ -136,15 +143,16 @@ impl Connection {
     }
 
     fn answered(&mut self, head: http::response::Parts, incoming: Incoming) -> Head {
-        let http::response::Parts { status, version, headers, .. } = head;
+        let head = Head::from(head);
         if incoming.is_end_stream() {
             self.link.finish();
         } else {
-            let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-            let decoder = Decoder::for_headers(&headers, self.shared.options.max_body);
+            let length =
+                head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+            let decoder = Decoder::for_headers(&head.headers, self.shared.options.max_body);
             self.body = Some(PendingBody { incoming, length, decoder });
         }
-        Head { status, version, headers }
+        head
     }
 
     fn failed(&mut self, mut error: TrySendError<Request<Full<Bytes>>>) -> CallError {

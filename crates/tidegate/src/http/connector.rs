@@ -52,6 +52,11 @@ impl Connector {
         Ok(Self { shared: Arc::new(shared) })
     }
 
+    /// The same for another origin.
+    pub fn elsewhere(&self, origin: Origin) -> Result<Self, SetupError> {
+        Self::new(origin, self.shared.options.clone())
+    }
+
     /// Where the connections lead.
     pub fn origin(&self) -> &Origin {
         &self.shared.dialer.origin

@@ -24,6 +24,7 @@ mod error;
 mod http2;
 mod origin;
 mod tls;
+mod transport;
 mod wire;
 
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use connection::{Connection, Head};
 pub use connector::Connector;
 pub use error::{CallError, CallFault, ConnectError, Sent, SetupError};
 pub use origin::{Origin, Proxy};
+pub use transport::{Connect, Exchange};
 
 /// How to connect, and what no call may exceed.
 #[derive(Debug, Clone)]

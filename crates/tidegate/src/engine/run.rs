@@ -1,0 +1,119 @@
+//! A run, the handle to it, and how it ends.
+
+use std::io;
+use std::sync::Arc;
+
+use tidegate_core::Time;
+use tokio::task::JoinSet;
+
+use super::{Disk, Engine, lock};
+use crate::http::{Connect, Connector};
+use crate::job::Prepared;
+use crate::report::{Snapshot, Summary};
+use crate::sink::SinkError;
+use crate::source::SourceError;
+
+/// A run that is ready to go.
+pub struct Run<C = Connector> {
+    engine: Arc<Engine>,
+    transport: C,
+}
+
+/// Watches and stops a run, from any thread.
+#[derive(Clone)]
+pub struct Handle {
+    engine: Arc<Engine>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Ended {
+    /// Every row has its result or its failure.
+    Finished,
+    /// As many rows as `--head` asked for have; there may be more in the input.
+    Head,
+    /// Stopped early, for this reason; the same command carries on.
+    Stopped(String),
+    /// Somebody asked it to stop; the same command carries on.
+    Interrupted,
+    /// The outputs could not be written any more.
+    Output(SinkError),
+    /// The input could not be read any more.
+    Input(SourceError),
+}
+
+/// What a run did and how it ended.
+#[derive(Debug)]
+pub struct Report {
+    /// How it ended.
+    pub ended: Ended,
+    /// What it did.
+    pub summary: Summary,
+    /// Failures are within what `--max-failed` allows.
+    pub failures_allowed: bool,
+}
+
+impl Run {
+    /// A run of `prepared`, and the handle to it.
+    ///
+    /// # Errors
+    /// If the system has no thread left.
+    pub fn new(prepared: Prepared) -> io::Result<(Self, Handle)> {
+        let transport = prepared.connector.clone();
+        Self::build(prepared, transport, Disk::Threads)
+    }
+}
+
+impl<C: Connect> Run<C> {
+    /// A run that sends its calls over `transport`, for simulations. It has no threads: files are
+    /// read and written by the task that drives it, so that under tokio's paused clock nothing but
+    /// that clock says what happens when.
+    ///
+    /// # Errors
+    /// None so far.
+    pub fn simulated(prepared: Prepared, transport: C) -> io::Result<(Self, Handle)> {
+        Self::build(prepared, transport, Disk::Inline)
+    }
+
+    /// Takes all rows to their end, or as far as it goes.
+    ///
+    /// Must run within a tokio runtime with time and I/O.
+    pub async fn drive(self) -> Report {
+        let mut workers = JoinSet::new();
+        self.engine.pump(&self.transport, &mut workers).await;
+        // Calls in flight are aborted: their permits count as unknown, their rows stay undone.
+        workers.shutdown().await;
+        self.engine.report().await
+    }
+
+    fn build(prepared: Prepared, transport: C, disk: Disk) -> io::Result<(Self, Handle)> {
+        let engine = Arc::new(Engine::new(prepared, disk)?);
+        Ok((Self { engine: Arc::clone(&engine), transport }, Handle { engine }))
+    }
+}
+
+impl Handle {
+    /// Stops taking rows; calls in flight get the drain time. A second call ends it at once.
+    pub fn interrupt(&self) {
+        let mut pool = self.engine.pool();
+        if pool.stopping.is_some() {
+            pool.stop_at = Some(Time::ZERO);
+            drop(pool);
+            self.engine.wake.notify_one();
+            return;
+        }
+        drop(pool);
+        self.engine.stop(Ended::Interrupted);
+    }
+
+    /// The counters as they are now.
+    pub fn snapshot(&self) -> Snapshot {
+        lock(&self.engine.stats).snapshot(self.engine.clock.now())
+    }
+
+    /// What the run waits for, in words for people; `None` while calls flow.
+    pub fn waiting(&self) -> Option<String> {
+        self.engine.waiting()
+    }
+}
