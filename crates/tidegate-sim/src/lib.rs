@@ -9,7 +9,7 @@
 //!
 //! | type | examples |
 //! | --- | --- |
-//! | [`LimitSpec`] | `rolling 100/min`, `fixed 100/6s phase 2s`, `bucket 50/s capacity 10`, `counter 1000/s`, `concurrency 20` |
+//! | [`LimitSpec`] | `rolling 100/min`, `fixed 100/6s phase 2s`, `bucket 50/s capacity 10`, `counter 1000/s`, `concurrency 20`, `calendar 10k/day zone UTC`, `rolling 2M tokens/min` |
 //! | [`Latency`] | `0`, `60ms`, `uniform 0..20ms`, `lognormal 60ms 0.5` |
 //! | [`FaultSpec`] | `reset 10%`, `status 503 5%`, `unauthorized after 1000`, `pause after 1000 for 90s` |
 //! | [`RetryAfter`] | `none`, `seconds`, `date`, `ms` |
@@ -22,6 +22,6 @@ mod text;
 
 pub use fault::{Fault, FaultSpec, Faults};
 pub use latency::Latency;
-pub use model::{Judge, LimitSpec, Rate, Rejection, Verdict, WorstWindow};
+pub use model::{Judge, LimitSpec, Rate, Rejection, Settlement, Verdict, WorstWindow};
 pub use server::{RetryAfter, Sim, SimConfig, SimError, SimHandle, Stats, serve_blocking};
 pub use text::SpecError;

@@ -1,17 +1,19 @@
-//! Limits as a person writes them.
+//! Limits as types. Their text form is read in `parse.rs` and written here.
 
 use std::fmt;
 use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::time::Duration;
 
+use jiff::tz::{TimeZone, TimeZoneDatabase};
+
 use crate::text::{self, SpecError};
 
-/// Largest amount of a limit. A rolling window remembers eight bytes per request that it counts.
-const MAX_AMOUNT: u64 = 100_000_000;
+/// Largest amount of a limit.
+pub(super) const MAX_AMOUNT: u64 = 1_000_000_000_000;
 
-const HINT: &str = "write `rolling 100/min`, `fixed 100/6s phase 2s`, `bucket 50/s capacity 10`, \
-    `counter 1000/s` or `concurrency 20`";
+/// Most nodes that share a store.
+pub(super) const MAX_NODES: u64 = 1_000;
 
 /// An amount per period, neither of them zero: `100/min`, `10k/6s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +23,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// At most `amount` (1 to 100 million) per `period` (1 ns to 400 days); `None` outside of that.
+    /// At most `amount` (1 to 10¹²) per `period` (1 ns to 400 days); `None` outside of that.
     pub fn new(amount: u64, period: Duration) -> Option<Self> {
         let period = (period <= text::MAX_DURATION).then_some(period.as_nanos() as u64)?;
         Some(Self {
@@ -30,7 +32,7 @@ impl Rate {
         })
     }
 
-    /// Requests per period.
+    /// Units per period.
     pub fn amount(self) -> u64 {
         self.amount.get()
     }
@@ -45,30 +47,149 @@ impl Rate {
     }
 }
 
-/// One rule of the provider, and how it is enforced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LimitSpec {
-    /// `fixed N/W [phase P]`: a counter that starts anew at P, P + W, P + 2W … on the provider's clock.
-    Fixed(Rate, Duration),
-    /// `rolling N/W`: at most N in any half-open window (t − W, t], from an exact log.
-    Rolling(Rate),
-    /// `bucket N/W capacity B`: a token bucket, full at the start, refilled continuously.
-    Bucket(Rate, NonZeroU64),
-    /// `counter N/W`: a sliding counter, the last window's count fading out linearly while this one's grows.
-    Counter(Rate),
-    /// `concurrency M`: at most M in service; one ends only after its answer was written.
-    Concurrency(NonZeroU64),
+/// One limit of the provider: what it counts, how it is enforced, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitSpec {
+    /// How it is enforced.
+    pub rule: Rule,
+    /// What is counted.
+    pub unit: Unit,
+    /// `refund`: when an answer was written, its actual cost takes the place of the reserved one.
+    pub refund: bool,
+    /// `nodes K skew D`: several nodes enforce it together. For `fixed`, `rolling`, `bucket` and `counter`.
+    pub nodes: Option<Nodes>,
 }
 
+/// What a limit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Each request counts 1.
+    Requests,
+    /// Each request counts its cost.
+    Tokens,
+}
+
+/// How a limit is enforced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rule {
+    /// `fixed N/W [phase P | aligned]`: a counter that starts anew with each window.
+    Fixed {
+        /// N and W.
+        rate: Rate,
+        /// When windows begin.
+        start: WindowStart,
+    },
+    /// `rolling N/W [closed] [granular G]`: at most N in any window (t − W, t], from an exact log of 16 bytes a request.
+    Rolling {
+        /// N and W.
+        rate: Rate,
+        /// What is exactly W old counts too: the window is [t − W, t].
+        closed: bool,
+        /// Times are cut to multiples of this before they are logged and compared, and the window is closed.
+        granule: Option<Duration>,
+    },
+    /// `bucket N/W capacity B [empty] [step T]`: a token bucket, refilled continuously.
+    Bucket {
+        /// The refill.
+        rate: Rate,
+        /// Most that it can hold.
+        capacity: NonZeroU64,
+        /// It holds nothing at the provider's time 0, rather than all it can.
+        empty: bool,
+        /// It is refilled at multiples of this only, by N·T/W each time.
+        step: Option<Duration>,
+    },
+    /// `gcra N/W capacity B`: a bucket written as a theoretical arrival time.
+    Gcra {
+        /// The refill.
+        rate: Rate,
+        /// Most that may come at once.
+        capacity: NonZeroU64,
+    },
+    /// `counter N/W [phase P]`: a sliding counter, the last window's count fading out linearly while this one's grows.
+    Counter {
+        /// N and W.
+        rate: Rate,
+        /// Windows begin at P, P + W, P + 2W …
+        phase: Duration,
+    },
+    /// `concurrency M [late D]`: at most M in service.
+    Concurrency {
+        /// M.
+        amount: NonZeroU64,
+        /// How long after its answer was written a request is still in service.
+        late: Duration,
+    },
+    /// `calendar N/day|week|month zone ZONE`: a counter that starts anew with each period of a calendar.
+    Calendar {
+        /// N, at most 10¹².
+        amount: NonZeroU64,
+        /// What N is for.
+        per: CalendarPeriod,
+        /// Whose calendar.
+        zone: Zone,
+    },
+}
+
+/// When the windows of a fixed window limit begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WindowStart {
+    /// At P, P + W, P + 2W … on the provider's clock.
+    Phase(Duration),
+    /// With the first counted request after the last window's end.
+    Aligned,
+}
+
+/// A period of the calendar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CalendarPeriod {
+    /// From midnight to midnight.
+    Day,
+    /// From Monday to Sunday.
+    Week,
+    /// From the first to the last.
+    Month,
+}
+
+/// Nodes whose clocks differ and that share one store. Each request comes to one of them at random, which
+/// stamps and compares by its own clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Nodes {
+    /// How many, 1 to 1,000.
+    pub count: u64,
+    /// How far the fastest is ahead of the slowest, which shows the provider's time; at most the limit's period.
+    pub skew: Duration,
+}
+
+/// A time zone of the IANA database, as compiled into this crate: `Europe/Berlin`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Zone(pub(super) TimeZone);
+
 impl LimitSpec {
-    /// The length of time over which this limit counts; none for concurrency.
+    /// The length of time over which this limit counts; none for concurrency and calendars.
     pub fn window(&self) -> Option<Duration> {
-        match self {
-            Self::Fixed(rate, _) | Self::Rolling(rate) | Self::Bucket(rate, _) | Self::Counter(rate) => {
-                Some(rate.period())
-            }
-            Self::Concurrency(_) => None,
+        self.rule.rate().map(Rate::period)
+    }
+}
+
+impl From<Rule> for LimitSpec {
+    /// A limit of requests.
+    fn from(rule: Rule) -> Self {
+        Self { rule, unit: Unit::Requests, refund: false, nodes: None }
+    }
+}
+
+impl Rule {
+    /// Amount and period, where the rule has them.
+    pub fn rate(&self) -> Option<Rate> {
+        match *self {
+            Self::Fixed { rate, .. }
+            | Self::Rolling { rate, .. }
+            | Self::Bucket { rate, .. }
+            | Self::Gcra { rate, .. }
+            | Self::Counter { rate, .. } => Some(rate),
+            Self::Concurrency { .. } | Self::Calendar { .. } => None,
         }
     }
 }
@@ -77,125 +198,94 @@ impl FromStr for LimitSpec {
     type Err = SpecError;
 
     fn from_str(input: &str) -> Result<Self, SpecError> {
-        parse(input).map_err(|problem| SpecError::new("limit", input, problem, HINT))
+        super::parse::limit(input)
+    }
+}
+
+impl FromStr for Zone {
+    type Err = SpecError;
+
+    fn from_str(name: &str) -> Result<Self, SpecError> {
+        // The bundle only: a provider must not depend on the files of the machine that plays it.
+        TimeZoneDatabase::bundled().get(name).map(Self).map_err(|_| {
+            let hint = "write a name of the IANA database, like `UTC` or `Europe/Berlin`";
+            SpecError::new("zone", name, "not a time zone", hint)
+        })
     }
 }
 
 impl fmt::Display for LimitSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Fixed(rate, Duration::ZERO) => write!(f, "fixed {rate}"),
-            Self::Fixed(rate, phase) => write!(f, "fixed {rate} phase {}", text::show(*phase)),
-            Self::Rolling(rate) => write!(f, "rolling {rate}"),
-            Self::Bucket(rate, capacity) => {
-                write!(f, "bucket {rate} capacity {}", text::show_amount(capacity.get()))
+        let rate = |rate: &Rate| {
+            let amount = text::show_amount(rate.amount());
+            let period = text::show(rate.period());
+            // `100/min` rather than `100/1min`; but `100/15min` keeps its number.
+            let unit = period.strip_prefix('1').filter(|unit| unit.starts_with(|c: char| c.is_alphabetic()));
+            format!("{amount}{}/{}", self.unit.infix(), unit.unwrap_or(&period))
+        };
+        match &self.rule {
+            Rule::Fixed { rate: r, start: WindowStart::Phase(phase) } => {
+                write!(f, "fixed {}{}", rate(r), option("phase", *phase))
             }
-            Self::Counter(rate) => write!(f, "counter {rate}"),
-            Self::Concurrency(amount) => write!(f, "concurrency {}", text::show_amount(amount.get())),
+            Rule::Fixed { rate: r, start: WindowStart::Aligned } => write!(f, "fixed {} aligned", rate(r)),
+            Rule::Rolling { rate: r, closed, granule } => {
+                let granule = option("granular", granule.unwrap_or_default());
+                write!(f, "rolling {}{}{granule}", rate(r), flag("closed", *closed))
+            }
+            Rule::Bucket { rate: r, capacity, empty, step } => {
+                let capacity = text::show_amount(capacity.get());
+                let step = option("step", step.unwrap_or_default());
+                write!(f, "bucket {} capacity {capacity}{}{step}", rate(r), flag("empty", *empty))
+            }
+            Rule::Gcra { rate: r, capacity } => {
+                write!(f, "gcra {} capacity {}", rate(r), text::show_amount(capacity.get()))
+            }
+            Rule::Counter { rate: r, phase } => write!(f, "counter {}{}", rate(r), option("phase", *phase)),
+            Rule::Concurrency { amount, late } => {
+                write!(f, "concurrency {}{}", text::show_amount(amount.get()), option("late", *late))
+            }
+            Rule::Calendar { amount, per, zone } => {
+                let (amount, unit) = (text::show_amount(amount.get()), self.unit.infix());
+                write!(f, "calendar {amount}{unit}/{per} zone {zone}")
+            }
+        }?;
+        if let Some(Nodes { count, skew }) = self.nodes {
+            write!(f, " nodes {count} skew {}", text::show(skew))?;
         }
+        f.write_str(flag("refund", self.refund).as_str())
     }
 }
 
-impl fmt::Display for Rate {
+impl fmt::Display for CalendarPeriod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let period = text::show(self.period());
-        // `100/min` rather than `100/1min`; but `100/15min` keeps its number.
-        let unit = period.strip_prefix('1').filter(|unit| unit.starts_with(|c: char| c.is_alphabetic()));
-        write!(f, "{}/{}", text::show_amount(self.amount()), unit.unwrap_or(&period))
+        f.write_str(match self {
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+        })
     }
 }
 
-fn parse(input: &str) -> Result<LimitSpec, String> {
-    let words: Vec<&str> = input.split_whitespace().collect();
-    match words[..] {
-        ["rolling", rate] => Ok(LimitSpec::Rolling(parse_rate(rate)?)),
-        ["counter", rate] => Ok(LimitSpec::Counter(parse_rate(rate)?)),
-        ["fixed", rate] => Ok(LimitSpec::Fixed(parse_rate(rate)?, Duration::ZERO)),
-        ["fixed", rate, "phase", phase] => Ok(LimitSpec::Fixed(parse_rate(rate)?, text::duration(phase)?)),
-        ["bucket", rate, "capacity" | "bucket", capacity] | [rate, "bucket", capacity] => {
-            Ok(LimitSpec::Bucket(parse_rate(rate)?, parse_amount(capacity)?))
-        }
-        ["concurrency", amount] => Ok(LimitSpec::Concurrency(parse_amount(amount)?)),
-        ["bucket", ..] => Err("a bucket needs a refill rate and a capacity".to_owned()),
-        [rate] if rate.contains('/') => Err("does not say how it is enforced".to_owned()),
-        _ => Err("not a limit".to_owned()),
+impl fmt::Display for Zone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.iana_name().unwrap_or("UTC"))
     }
 }
 
-fn parse_rate(text: &str) -> Result<Rate, String> {
-    let (amount, period) =
-        text.split_once('/').ok_or_else(|| format!("`{text}` is not a rate (like 100/min or 100/6s)"))?;
-    Rate::new(parse_amount(amount)?.get(), text::period(period)?)
-        .ok_or_else(|| format!("`{period}` is not a period between 1 ns and 400 days"))
-}
-
-fn parse_amount(text: &str) -> Result<NonZeroU64, String> {
-    NonZeroU64::new(text::amount(text)?)
-        .filter(|amount| amount.get() <= MAX_AMOUNT)
-        .ok_or_else(|| format!("`{text}` is not between 1 and 100M"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rate(amount: u64, ms: u64) -> Rate {
-        Rate::new(amount, Duration::from_millis(ms)).unwrap()
-    }
-
-    #[test]
-    fn reads_every_kind() {
-        let read = |text: &str| text.parse::<LimitSpec>().unwrap();
-        let ten = NonZeroU64::new(10).unwrap();
-        assert_eq!(read("rolling 100/min"), LimitSpec::Rolling(rate(100, 60_000)));
-        assert_eq!(read("fixed 100/6s phase 2s"), LimitSpec::Fixed(rate(100, 6_000), Duration::from_secs(2)));
-        assert_eq!(read("fixed 10k/250ms"), LimitSpec::Fixed(rate(10_000, 250), Duration::ZERO));
-        assert_eq!(read("bucket 50/s capacity 10"), LimitSpec::Bucket(rate(50, 1_000), ten));
-        assert_eq!(read("bucket 50/s bucket 10"), read("bucket 50/s capacity 10"));
-        assert_eq!(read("50/s bucket 10"), read("bucket 50/s capacity 10"));
-        assert_eq!(read("counter 2M/day"), LimitSpec::Counter(rate(2_000_000, 86_400_000)));
-        assert_eq!(read(" concurrency  10 "), LimitSpec::Concurrency(ten));
-        assert_eq!(read("rolling 1/m"), read("rolling 1/minute"));
-        assert_eq!(read("rolling 1/h"), read("rolling 1/60min"));
-    }
-
-    #[test]
-    fn prints_what_it_reads() {
-        for text in [
-            "rolling 100/min",
-            "rolling 100/15min",
-            "fixed 100/6s phase 2s",
-            "fixed 7/s",
-            "bucket 50/s capacity 10",
-            "counter 2M/d",
-            "counter 10k/h",
-            "counter 1000/s",
-            "counter 1500500/s",
-            "concurrency 20",
-        ] {
-            assert_eq!(text.parse::<LimitSpec>().unwrap().to_string(), text);
+impl Unit {
+    /// What stands between an amount and its slash.
+    fn infix(self) -> &'static str {
+        match self {
+            Self::Requests => "",
+            Self::Tokens => " tokens",
         }
     }
+}
 
-    #[test]
-    fn refuses_with_a_reason() {
-        for (bad, reason) in [
-            ("", "not a limit"),
-            ("100/min", "how it is enforced"),
-            ("rolling 100", "not a rate"),
-            ("rolling 0/s", "not between 1 and"),
-            ("rolling 100/month", "not a duration"),
-            ("rolling 100/0s", "not a period"),
-            ("rolling 200M/day", "not between 1 and"),
-            ("rolling 1.5/s", "not a whole amount"),
-            ("bucket 50/s", "needs a refill rate and a capacity"),
-            ("bucket 10", "needs a refill rate and a capacity"),
-            ("concurrency 0", "not between 1 and"),
-            ("fixed 100/s phase 2", "not a duration"),
-        ] {
-            let error = bad.parse::<LimitSpec>().unwrap_err();
-            assert!(error.to_string().contains(reason), "{bad}: {error}");
-            assert!(error.hint().contains("rolling 100/min"));
-        }
-    }
+fn flag(word: &str, given: bool) -> String {
+    if given { format!(" {word}") } else { String::new() }
+}
+
+fn option(word: &str, value: Duration) -> String {
+    if value.is_zero() { String::new() } else { format!(" {word} {}", text::show(value)) }
 }

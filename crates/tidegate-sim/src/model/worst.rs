@@ -3,16 +3,19 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Times kept at most; beyond that the greatest count is only a lower bound. 64 MB.
+/// Times kept at most; beyond that the greatest count is only a lower bound. 128 MB.
 const MAX_KEPT: usize = 8 << 20;
 
-/// Greatest number of events in any rolling window (t − W, t] of one length, as they stream by.
+/// Greatest sum of costs in any rolling window (t − W, t] of one length, as events stream by; their greatest
+/// number, where each costs 1.
 ///
-/// Exact as long as no window holds more than about eight million events.
+/// Exact as long as no window holds events at more than about eight million different times.
 #[derive(Debug, Clone)]
 pub struct WorstWindow {
     length: u64,
-    recent: VecDeque<u64>,
+    /// Time and cost.
+    recent: VecDeque<(u64, u64)>,
+    sum: u64,
     greatest: u64,
     exact: bool,
     capacity: usize,
@@ -24,20 +27,32 @@ impl WorstWindow {
         Self::with_capacity(length, MAX_KEPT)
     }
 
-    /// An event at `now`, in nanoseconds; times never go backwards.
+    /// An event of cost 1 at `now`, in nanoseconds; times never go backwards.
     pub fn record(&mut self, now: u64) {
-        while self.recent.front().is_some_and(|time| time.saturating_add(self.length) <= now) {
-            self.recent.pop_front();
-        }
-        if self.recent.len() == self.capacity {
-            self.recent.pop_front();
-            self.exact = false;
-        }
-        self.recent.push_back(now);
-        self.greatest = self.greatest.max(self.recent.len() as u64);
+        self.record_costing(now, 1);
     }
 
-    /// Events in the fullest window so far.
+    /// An event of this cost at `now`, in nanoseconds; times never go backwards, and a window's sum stays
+    /// below 2⁶⁴.
+    pub fn record_costing(&mut self, now: u64, cost: u64) {
+        while self.recent.front().is_some_and(|(time, _)| time.saturating_add(self.length) <= now) {
+            self.forget_oldest();
+        }
+        self.sum = self.sum.saturating_add(cost);
+        match self.recent.back_mut() {
+            Some((time, sum)) if *time == now => *sum = sum.saturating_add(cost),
+            _ => {
+                if self.recent.len() == self.capacity {
+                    self.forget_oldest();
+                    self.exact = false;
+                }
+                self.recent.push_back((now, cost));
+            }
+        }
+        self.greatest = self.greatest.max(self.sum);
+    }
+
+    /// Sum of the costs in the fullest window so far.
     pub fn greatest(&self) -> u64 {
         self.greatest
     }
@@ -57,9 +72,14 @@ impl WorstWindow {
         *self = Self::with_capacity(self.length(), self.capacity);
     }
 
+    fn forget_oldest(&mut self) {
+        let oldest = self.recent.pop_front();
+        self.sum = self.sum.saturating_sub(oldest.map_or(0, |(_, cost)| cost));
+    }
+
     fn with_capacity(length: Duration, capacity: usize) -> Self {
         let length = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
-        Self { length, recent: VecDeque::new(), greatest: 0, exact: true, capacity }
+        Self { length, recent: VecDeque::new(), sum: 0, greatest: 0, exact: true, capacity }
     }
 }
 
@@ -92,18 +112,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_counting_every_window(gaps in prop::collection::vec(0_u64..6, 0..80), length in 1_u64..20) {
+        fn agrees_with_adding_up_every_window(
+            events in prop::collection::vec((0_u64..6, 0_u64..9), 0..80),
+            length in 1_u64..20,
+        ) {
             let mut worst = WorstWindow::new(Duration::from_nanos(length));
-            let mut times = Vec::new();
+            let mut past = Vec::new();
             let mut now = 0;
-            for gap in gaps {
+            for (gap, cost) in events {
                 now += gap;
-                times.push(now);
-                worst.record(now);
+                past.push((now, cost));
+                worst.record_costing(now, cost);
             }
-            let in_window_ending = |end: u64| times.iter().filter(|time| **time <= end && **time + length > end).count();
+            let in_window_ending = |end: u64| {
+                let inside = past.iter().filter(|(time, _)| *time <= end && time + length > end);
+                inside.map(|(_, cost)| cost).sum::<u64>()
+            };
             let expected = (0..=now).map(in_window_ending).max().unwrap_or(0);
-            prop_assert_eq!(worst.greatest(), expected as u64);
+            prop_assert_eq!(worst.greatest(), expected);
         }
     }
 }

@@ -98,7 +98,9 @@ impl Shared {
     }
 
     pub(super) fn finish(&self, requests: u64) {
-        self.counted().state.finish(requests);
+        let mut counted = self.counted();
+        let now = counted.now();
+        counted.state.finish(requests, now);
     }
 
     pub(super) fn stats(&self) -> Stats {

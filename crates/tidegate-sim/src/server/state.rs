@@ -187,9 +187,9 @@ impl State {
     }
 
     /// The answers to so many accepted requests were written, or never will be.
-    pub(super) fn finish(&mut self, requests: u64) {
+    pub(super) fn finish(&mut self, requests: u64, now: u64) {
         for _ in 0..requests {
-            self.judge.finish();
+            self.judge.finish(now);
         }
         self.in_service = self.in_service.saturating_sub(requests);
     }
@@ -330,7 +330,7 @@ mod tests {
         assert_eq!((seen.arrived, seen.rejected, seen.faults.hang, seen.served_200), (0, 0, 0, 0));
         assert_eq!((seen.in_service, seen.greatest_concurrency), (2, 2));
         assert_eq!(state.admit(&config, 0), Admission::Rejected(0, None));
-        state.finish(1);
+        state.finish(1, 0);
         assert!(matches!(state.admit(&config, 0), Admission::Accepted { .. }));
     }
 }
