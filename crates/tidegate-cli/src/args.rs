@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use tidegate_sim::{FaultSpec, Latency, LimitSpec, RetryAfter};
+use tidegate_sim::{FaultSpec, HeaderName, Latency, LimitSpec, RetryAfter, WallTime};
 
 /// Push millions of API calls through somebody else's rate limit, as fast as the limit provably
 /// allows, without ever breaking it.
@@ -44,7 +44,7 @@ pub(crate) struct RunArgs {
     /// URL with `{column}` (or `{line}`), percent-encoded, and `{{ expression }}`
     #[arg(long)]
     pub url: Option<String>,
-    /// What the provider allows: `1000/s`, `10k/min`, `100/6s`, `50/s bucket 10`; repeat for more
+    /// What the provider allows: `1000/s`, `100/6s`, `50/s bucket 10`, `10k/day UTC`; repeat for more
     #[arg(long, visible_alias = "limit", value_name = "RATE")]
     pub rate: Vec<String>,
     /// Calls at the same time that the provider allows
@@ -67,6 +67,8 @@ pub(crate) struct RunArgs {
     pub quiet: bool,
     // Groups come last: their headings would take in all that follows.
     #[command(flatten)]
+    pub limit: LimitArgs,
+    #[command(flatten)]
     pub request: RequestArgs,
     #[command(flatten)]
     pub rows: RowArgs,
@@ -74,6 +76,24 @@ pub(crate) struct RunArgs {
     pub retry: RetryArgs,
     #[command(flatten)]
     pub connection: ConnectionArgs,
+}
+
+/// How limits are kept.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct LimitArgs {
+    /// Assume that the provider counts a call within this time of its send (mode `estimated`)
+    #[arg(long, value_name = "TIME")]
+    pub counted_within: Option<String>,
+    /// How long answers are expected to take; nothing is unsafe if they take longer [default: 100ms]
+    #[arg(long, value_name = "TIME")]
+    pub latency: Option<String>,
+    /// even: spread sends at the steady rate; burst: as early as the limits allow [default: even]
+    #[arg(long, value_name = "PACE")]
+    pub pace: Option<String>,
+    /// Name of the quota [default: the URL's host]
+    #[arg(long, value_name = "NAME")]
+    pub quota: Option<String>,
 }
 
 /// The request.
@@ -158,9 +178,6 @@ pub(crate) struct ConnectionArgs {
     /// Connections at most; as many are made as are needed [default: 800 with a limit, else 64]
     #[arg(long, value_name = "N")]
     pub connections: Option<usize>,
-    /// even: spread sends at the steady rate; burst: as early as the limits allow [default: even]
-    #[arg(long, value_name = "PACE")]
-    pub pace: Option<String>,
     /// Largest answer in bytes, after decompression [default: 16777216]
     #[arg(long, value_name = "BYTES")]
     pub max_body: Option<usize>,
@@ -176,9 +193,6 @@ pub(crate) struct ConnectionArgs {
     /// HTTP proxy; none is taken from the environment
     #[arg(long, value_name = "URL")]
     pub proxy: Option<String>,
-    /// Name of the quota [default: the URL's host]
-    #[arg(long, value_name = "NAME")]
-    pub quota: Option<String>,
 }
 
 /// `tidegate explain`
@@ -190,9 +204,15 @@ pub(crate) struct ExplainArgs {
     /// Calls at the same time that the provider allows
     #[arg(long, value_name = "N")]
     pub concurrency: Option<u64>,
-    /// Response time to reckon with
-    #[arg(long, value_name = "TIME", default_value = "100ms")]
-    pub latency: String,
+    /// Assume that the provider counts a call within this time of its send (mode `estimated`)
+    #[arg(long, value_name = "TIME")]
+    pub counted_within: Option<String>,
+    /// How long answers take [default: the job's, else 100ms]
+    #[arg(long, value_name = "TIME")]
+    pub latency: Option<String>,
+    /// Time for a whole call, after which it is given up [default: the job's, else 30s]
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<String>,
     /// How long so many rows would take
     #[arg(long, value_name = "N")]
     pub rows: Option<u64>,
@@ -204,19 +224,29 @@ pub(crate) struct SimArgs {
     /// Where to listen; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
-    /// `rolling 100/min`, `fixed 100/6s phase 2s`, `bucket 50/s capacity 10`, `counter 1000/s`, `concurrency 20`
+    /// `rolling 100/min`, `rolling 2M tokens/min`, `fixed 100/6s phase 2s`, `bucket 50/s capacity 10`, `gcra 50/s
+    /// capacity 10`, `counter 1000/s`, `concurrency 20`, `calendar 10k/day zone Europe/Berlin`; repeat for more
     #[arg(long, value_name = "LIMIT")]
     pub limit: Vec<LimitSpec>,
+    /// Header that names whose limits a request counts against; each value has all limits for itself
+    #[arg(long, value_name = "HEADER")]
+    pub per: Option<HeaderName>,
     /// Rejected requests use up the limit as well
     #[arg(long)]
     pub reject_counts: bool,
+    /// What tokens cost in the end takes the place of what was reserved
+    #[arg(long)]
+    pub refund: bool,
     /// Service time: `60ms`, `uniform 20ms..80ms`, `lognormal 60ms 0.5`
     #[arg(long, default_value = "0", value_name = "LATENCY")]
     pub service: Latency,
+    /// From an answer's head to its last byte
+    #[arg(long, default_value = "0", value_name = "LATENCY")]
+    pub body: Latency,
     /// Network delay before the limit is checked
     #[arg(long, default_value = "0", value_name = "LATENCY")]
     pub jitter: Latency,
-    /// `status 503 5%`, `reset 10%`, `hang 2%`, `truncate 2%`, `html 1%`, `unauthorized after 100`, `pause after 100 for 90s`
+    /// `status 503 5%`, `reset 10%`, `hang 2%`, `truncate 2%`, `html 1%`, `unauthorized after 100`, `pause after 100 for 90s`, `stall after 100 for 40s`
     #[arg(long, value_name = "FAULT")]
     pub fault: Vec<FaultSpec>,
     /// What a 429 says: none, seconds, date or ms
@@ -225,6 +255,9 @@ pub(crate) struct SimArgs {
     /// Send X-RateLimit-Limit, -Remaining and -Reset
     #[arg(long)]
     pub ratelimit_headers: bool,
+    /// Wall time at the start, like `2026-10-25T02:59:50+02:00`: for calendars and `Date` [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub clock: Option<WallTime>,
     /// Seed of all that is random
     #[arg(long, default_value_t = 0)]
     pub seed: u64,

@@ -17,7 +17,16 @@ const WORDS: &[(&[&str], &str)] = &[
          connections are made as the rate needs (--connections N caps them)",
     ),
     (&["--resume", "--continue", "--restart"], "run the same command again: it carries on where it stopped"),
+    // Where `--rate` is not known.
+    (&["--rate", "--limit"], "limits stand by themselves: tidegate explain 1000/s '50/s bucket 10'"),
     (&["--rps", "--qps", "--requests-per-second"], "--rate N/s"),
+    (&["--mode", "--estimated"], "--counted-within 30ms: the time from a send in which they count it"),
+    (&["--tz", "--timezone", "--zone"], "--rate '10k/day Europe/Berlin'"),
+    (&["--gcra", "--leaky-bucket", "--token-bucket", "--bucket", "--capacity"], "--rate '50/s bucket 10'"),
+    (
+        &["--sliding", "--sliding-window", "--counter"],
+        "--rate 100/min holds for windows that slide; --rate '100/min counter' for counters",
+    ),
     (&["--rpm", "--requests-per-minute"], "--rate N/min"),
     (&["--delay", "--sleep", "--interval"], "--rate 1/2s sends one call in two seconds"),
     (&["--burst"], "--pace burst, or --rate '50/s bucket 10' for a token bucket"),

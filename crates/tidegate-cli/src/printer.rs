@@ -110,13 +110,15 @@ pub(crate) fn count(n: u64) -> String {
 
 /// A rate for people: `927/s`, `1.7/s`, or `5/min` where that says more.
 pub(crate) fn rate(per_second: f64) -> String {
+    // What is a little less than one stays in its unit: 1.0/min, not 59.9/h.
+    const ONE: f64 = 0.95;
     if per_second >= 100.0 || per_second == 0.0 {
         format!("{}/s", count(per_second.round() as u64))
-    } else if per_second >= 1.0 {
+    } else if per_second >= ONE {
         format!("{per_second:.1}/s")
-    } else if per_second * 60.0 >= 1.0 {
+    } else if per_second * 60.0 >= ONE {
         format!("{:.1}/min", per_second * 60.0)
-    } else if per_second * 3_600.0 >= 1.0 {
+    } else if per_second * 3_600.0 >= ONE {
         format!("{:.1}/h", per_second * 3_600.0)
     } else {
         format!("{:.1}/day", per_second * 86_400.0)

@@ -4,26 +4,24 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use tidegate::job::{Job, JobError, JobFile, Plan, StatusOrWord};
+use tidegate::job::{Job, JobError, JobFile, Plan, QuotaSection, StatusOrWord};
 use tidegate::report::Summary;
 use tidegate::retry::Human;
 use tidegate::sink::Target;
 use tidegate::source::{InputSpec, Source};
 use tidegate::template::parse_header;
 use tidegate::{Ended, Report, Run};
-use tidegate_core::{Limit, Rule};
+use tidegate_core::{Contract, Limit, Mode, Rule};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::args::RunArgs;
 use crate::exit::Exit;
-use crate::explain::{Line, explain, provable, time_for};
+use crate::explain::{Line, provable, summary, time_of};
 use crate::printer::{Printer, count, rate};
 use crate::progress::{Progress, REDRAW};
 
-/// Response time to reckon with before one was measured.
-const ASSUMED_RESPONSE: Duration = Duration::from_millis(100);
 /// Requests that a dry run shows.
 const PREVIEWS: usize = 3;
 /// After this time people want to know how much there is to do.
@@ -45,7 +43,7 @@ fn job_file(args: RunArgs) -> anyhow::Result<JobFile> {
     if !is_job {
         file.input.path = Some(args.input);
     }
-    let RunArgs { url, rate, concurrency, output, request, rows, retry, connection, .. } = args;
+    let RunArgs { url, rate, concurrency, output, limit, request, rows, retry, connection, .. } = args;
     set(&mut file.request.url, url);
     set(&mut file.request.method, request.method);
     for header in &request.header {
@@ -67,6 +65,10 @@ fn job_file(args: RunArgs) -> anyhow::Result<JobFile> {
         file.quota.limit.clear();
     }
     set(&mut file.quota.concurrency, concurrency);
+    assume(&mut file.quota, limit.counted_within);
+    set(&mut file.quota.latency, limit.latency);
+    set(&mut file.quota.pace, limit.pace);
+    set(&mut file.quota.name, limit.quota);
     set(&mut file.output.path, output);
 
     set(&mut file.input.key, rows.key);
@@ -93,13 +95,19 @@ fn job_file(args: RunArgs) -> anyhow::Result<JobFile> {
     set(&mut file.request.proxy, connection.proxy);
     file.request.ca.extend(connection.ca);
     set(&mut file.quota.connections, connection.connections);
-    set(&mut file.quota.pace, connection.pace);
-    set(&mut file.quota.name, connection.quota);
     set(&mut file.output.drain, connection.drain);
     Ok(file)
 }
 
-fn set<T>(field: &mut Option<T>, flag: Option<T>) {
+/// `--counted-within`: whoever gives it means the mode that goes with it.
+pub(crate) fn assume(quota: &mut QuotaSection, counted_within: Option<String>) {
+    if counted_within.is_some() {
+        quota.mode = None;
+    }
+    set(&mut quota.counted_within, counted_within);
+}
+
+pub(crate) fn set<T>(field: &mut Option<T>, flag: Option<T>) {
     if flag.is_some() {
         *field = flag;
     }
@@ -135,43 +143,52 @@ fn preview(printer: Printer, mut plan: Plan) -> anyhow::Result<Exit> {
             }
         }
     }
-    describe_limits(printer, &plan.job)?;
+    describe_limits(printer, &plan.job, &plan.contract);
     let rows = count_rows(&plan.job.input).map(|rows| plan.job.head.map_or(rows, |head| rows.min(head)));
     if let Some(rows) = rows {
         printer.labelled("rows", count(rows));
     }
-    if let (Some(rows), Some(rate)) = (rows, provable(&plan.job.limits, ASSUMED_RESPONSE)?) {
-        printer.labelled("time", format_args!("about {}", time_for(rows, rate)));
+    // With a quota for each partition, it depends on how the rows fall on them.
+    let rows = rows.filter(|_| plan.job.partition.is_none());
+    if let Some(time) = rows.and_then(|rows| time_of(&plan.contract, rows)) {
+        printer.labelled("time", format_args!("about {time}"));
     }
     printer.line("Nothing was sent.");
     Ok(Exit::Success)
 }
 
-fn describe_limits(printer: Printer, job: &Job) -> anyhow::Result<()> {
+fn describe_limits(printer: Printer, job: &Job, contract: &Contract) {
     if job.limits.is_empty() {
         let n = job.connections;
         printer.note(format_args!(
             "no limit was declared (--rate): up to {n} calls at a time, as fast as they are answered"
         ));
     }
-    for line in explain(&job.limits, ASSUMED_RESPONSE)? {
+    for line in summary(contract) {
         match line {
             Line::Limit(text) => printer.labelled("limit", text),
             Line::Hint(text) => printer.hint(&text),
-            Line::Binds { limit, rate } => printer.labelled("binds", format_args!("{limit}: {rate}")),
+            Line::Binds(text) => printer.labelled("binds", text),
+            Line::Note(text) => printer.note(text),
         }
     }
-    Ok(())
+    if let Some(partition) = &job.partition {
+        printer.labelled(
+            "quotas",
+            format_args!("one for each {partition}: all of the above holds for each by itself"),
+        );
+    }
 }
 
 /// Runs a plan to its end and reports.
 pub(crate) fn drive(printer: Printer, plan: Plan, quiet: bool) -> anyhow::Result<Exit> {
     let job = plan.job.clone();
+    let contract = plan.contract.clone();
     let prepared = plan.prepare()?;
     if !quiet {
-        describe_limits(printer, &job)?;
+        describe_limits(printer, &job, &contract);
     }
-    let allowed = provable(&job.limits, ASSUMED_RESPONSE)?;
+    let allowed = provable(&contract).filter(|_| job.partition.is_none());
     let (ok, failed) = prepared.done_before();
     if ok + failed > 0 && !quiet {
         printer.labelled(
@@ -190,7 +207,7 @@ pub(crate) fn drive(printer: Printer, plan: Plan, quiet: bool) -> anyhow::Result
             Human(held)
         ));
     }
-    let runtime = runtime(&job.limits)?;
+    let runtime = runtime(&job)?;
     let (report, interrupted) = runtime.block_on(async {
         let (run, handle) = Run::new(prepared)?;
         let mut interrupts = signal(SignalKind::interrupt())?;
@@ -238,24 +255,26 @@ pub(crate) fn drive(printer: Printer, plan: Plan, quiet: bool) -> anyhow::Result
     Ok(conclude(printer, &report, interrupted, matches!(job.output, Target::File(_))))
 }
 
-/// The last words, and the exit code.
 /// One thread. At some hundred to some thousand calls a second it would wake up for nearly each of
 /// them, with its caches gone, which costs more than the calls do. There it rests for a moment
 /// before it waits for the network, and does together what came meanwhile. Answers are noted later
 /// for that, never earlier: the limits hold as before, and a window of a second gives up 0.3%.
-fn runtime(limits: &[Limit]) -> std::io::Result<Runtime> {
+/// Where an estimate spares the wait for answers, that would be a tenth of what it gains, and is not done.
+fn runtime(job: &Job) -> std::io::Result<Runtime> {
     const REST: Duration = Duration::from_millis(4);
     const WORTH_IT: std::ops::Range<f64> = 500.0..5_000.0;
     let mut builder = Builder::new_current_thread();
-    let rate = limits.iter().filter_map(Limit::nominal_rate).reduce(f64::min);
-    let only_windows = limits.iter().all(|limit| matches!(limit.rule(), Rule::Window { .. }));
-    if only_windows && rate.is_some_and(|rate| WORTH_IT.contains(&rate)) {
+    let per_call = job.limits.iter().filter(|limit| limit.cost().is_some());
+    let rate = per_call.filter_map(Limit::nominal_rate).reduce(f64::min);
+    let only_windows = job.limits.iter().all(|limit| matches!(limit.rule(), Rule::Window { .. }));
+    if only_windows && job.mode == Mode::Guaranteed && rate.is_some_and(|rate| WORTH_IT.contains(&rate)) {
         #[expect(clippy::disallowed_methods, reason = "it rests where it would wait anyway")]
         builder.on_thread_park(|| thread::sleep(REST));
     }
     builder.enable_all().build()
 }
 
+/// The last words, and the exit code.
 fn conclude(printer: Printer, report: &Report, interrupted: Option<Exit>, resumable: bool) -> Exit {
     let (why, hint) = match &report.ended {
         Ended::Stopped(why) => (Some(why.clone()), None),
@@ -334,6 +353,14 @@ fn print_summary(printer: Printer, summary: &Summary) {
             latency.mean, latency.p50, latency.p95, latency.p99
         ),
     );
+    if let Some(first) = summary.incidents.first() {
+        printer.note(format_args!(
+            "the provider rejected what {} allows: the limit is declared too high, or somebody else uses it ({} times; then {}% of it was used)",
+            first.limit,
+            summary.incidents.len(),
+            summary.incidents.iter().map(|incident| incident.left_percent).min().unwrap_or(100)
+        ));
+    }
     if summary.resumed_after_kill {
         printer.note("an earlier run was killed; rows that were in flight then were sent again");
     }

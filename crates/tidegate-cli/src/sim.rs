@@ -14,9 +14,13 @@ pub(crate) fn command(printer: Printer, args: SimArgs) -> anyhow::Result<Exit> {
     let config = SimConfig {
         addr: args.listen,
         limits: args.limit,
+        per: args.per,
         reject_counts: args.reject_counts,
         jitter: args.jitter,
         service: args.service,
+        body: args.body,
+        refund: args.refund,
+        clock: args.clock,
         faults: Faults::new(args.fault)?,
         retry_after: args.retry_after,
         ratelimit_headers: args.ratelimit_headers,

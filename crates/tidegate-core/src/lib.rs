@@ -12,7 +12,7 @@
 //!
 //! # Use
 //!
-//! Parse a [`Limit`], put one or more into a [`Quota`], and drive it:
+//! Parse a [`Limit`], compile one or more into a [`Contract`], make a [`Quota`] from it, and drive it:
 //!
 //! * input: [`Quota::take`] asks to send now, [`Quota::answered`] reports the response head,
 //!   [`Quota::settle`] reports the end of the call, [`Quota::pause`] what the provider demanded;
@@ -22,29 +22,33 @@
 //! (an earlier `now` is taken as the latest one seen).
 //!
 //! ```
-//! use tidegate_core::{Decision, Limit, Outcome, Pacing, Quota, Time};
+//! use tidegate_core::{Contract, Decision, Limit, Outcome, Pacing, Quota, Terms, Time};
 //!
 //! let limit: Limit = "2/s".parse().unwrap();
-//! let mut quota = Quota::new(&[limit], Pacing::Burst).unwrap();
-//! let start = Time::ZERO;
-//! let Decision::Grant(first) = quota.take(start) else { panic!() };
-//! let Decision::Grant(_second) = quota.take(start) else { panic!() };
-//! let Decision::Wait(wait) = quota.take(start) else { panic!() };
+//! let contract = Contract::new(&[limit], Pacing::Burst, Terms::default()).unwrap();
+//! let mut quota = Quota::new(&contract);
+//! let (start, costs) = (Time::ZERO, contract.costs());
+//! let Decision::Grant(first) = quota.take(costs, start) else { panic!() };
+//! let Decision::Wait(wait) = quota.take(costs, start) else { panic!() };
 //! assert_eq!(wait.until, None, "it depends on an answer that has not come");
 //!
 //! let answered = Time::from_millis(80);
 //! quota.settle(first, Outcome::Answered, answered);
-//! let Decision::Wait(wait) = quota.take(answered) else { panic!() };
+//! let Decision::Grant(second) = quota.take(costs, answered) else { panic!() };
+//! quota.settle(second, Outcome::Answered, answered);
+//! let Decision::Wait(wait) = quota.take(costs, answered) else { panic!() };
 //! // One window after the answer, plus the margins: never one window after the send.
 //! assert!(wait.until.unwrap() > Time::from_millis(1080));
 //! ```
 
+mod contract;
 mod limit;
 mod meter;
 mod quota;
 mod time;
 
-pub use limit::{Limit, LimitError, Margins, Rule, Unit};
-pub use meter::{Hold, Meter, Pace, Readiness};
-pub use quota::{Decision, Grant, Outcome, Pacing, Quota, Wait, WaiterId, Why};
+pub use contract::{Contract, Costs, Pacing};
+pub use limit::{Limit, LimitError, Margins, Mode, Rule, Terms, Unit};
+pub use meter::{Calendar, Epoch, Hold, Meter, Pace, Period, Readiness, Taken, WallClock};
+pub use quota::{Decision, Grant, Incident, Outcome, Quota, Wait, WaiterId, Why};
 pub use time::Time;

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tidegate_core::{Decision, Grant, Outcome, Quota, Time, Wait, WaiterId};
+use tidegate_core::{
+    Contract, Costs, Decision, Grant, Incident, Outcome, Quota, Time, Wait, WaiterId, WallClock,
+};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::Clock;
@@ -21,6 +23,7 @@ pub struct Gate {
 
 struct Shared {
     clock: Clock,
+    contract: Contract,
     state: Mutex<State>,
 }
 
@@ -35,15 +38,11 @@ struct State {
 }
 
 impl Gate {
-    /// A gate before `quota`, with a clock of its own.
-    pub fn new(quota: Quota) -> Self {
-        Self::with_clock(quota, Clock::start())
-    }
-
-    /// A gate before `quota` that reads `clock`.
-    pub fn with_clock(quota: Quota, clock: Clock) -> Self {
+    /// A gate that keeps `contract` by `clock`.
+    pub fn new(contract: &Contract, clock: Clock) -> Self {
+        let quota = Quota::new(contract);
         let state = State { quota, wakers: VecDeque::new(), served: HashMap::new(), head_looks_at: None };
-        Self { shared: Arc::new(Shared { clock, state: Mutex::new(state) }) }
+        Self { shared: Arc::new(Shared { clock, contract: contract.clone(), state: Mutex::new(state) }) }
     }
 
     /// The clock that the gate reads.
@@ -51,11 +50,23 @@ impl Gate {
         self.shared.clock
     }
 
+    /// What each call costs by the contract; 0 of those limits of which that differs.
+    pub fn costs(&self) -> &Costs {
+        self.shared.contract.costs()
+    }
+
     /// A permit now, or what there is to wait for.
     pub fn try_acquire(&self) -> Result<Permit, Wait> {
+        self.try_acquire_costing(self.shared.contract.costs())
+    }
+
+    /// A permit for a call of such costs now, or what there is to wait for.
+    ///
+    /// Costs must be such that [`Contract::admit`] accepts them: others are never granted.
+    pub fn try_acquire_costing(&self, costs: &Costs) -> Result<Permit, Wait> {
         let mut state = self.shared.lock();
         // Read within the lock: whoever comes later also reads a later time.
-        match state.quota.take(self.shared.clock.now()) {
+        match state.quota.take(costs, self.shared.clock.now()) {
             Decision::Grant(grant) => {
                 drop(state);
                 Ok(Permit { shared: Arc::clone(&self.shared), grant: Some(grant) })
@@ -64,14 +75,20 @@ impl Gate {
         }
     }
 
-    /// What there is to wait for; `None` if [`try_acquire`](Self::try_acquire) would succeed.
-    pub fn wait(&self) -> Option<Wait> {
-        self.shared.lock().quota.wait(self.shared.clock.now())
+    /// What a call of such costs would have to wait for now; `None` if
+    /// [`try_acquire_costing`](Self::try_acquire_costing) would succeed.
+    pub fn wait(&self, costs: &Costs) -> Option<Wait> {
+        self.shared.lock().quota.wait(costs, self.shared.clock.now())
     }
 
     /// Waits in line for a permit; first come, first served. Dropping the future leaves the line.
     pub fn acquire(&self) -> Acquire {
-        Acquire { shared: Arc::clone(&self.shared), place: Place::New }
+        self.acquire_costing(*self.shared.contract.costs())
+    }
+
+    /// The same for a call of such costs; others than [`Contract::admit`] accepts wait for ever.
+    pub fn acquire_costing(&self, costs: Costs) -> Acquire {
+        Acquire { shared: Arc::clone(&self.shared), costs, place: Place::New }
     }
 
     /// Grants nothing until `until`; never shortens a pause that is in force.
@@ -91,6 +108,29 @@ impl Gate {
         self.shared.lock().quota.paused(self.shared.clock.now())
     }
 
+    /// Whether the provider is taken to have stalled.
+    pub fn is_stalled(&self) -> bool {
+        self.shared.lock().quota.is_stalled()
+    }
+
+    /// Whether there are clones of it, or permits of it are out.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.shared) > 1
+    }
+
+    /// Whether nothing is in use, under way or awaited; see [`Quota::is_idle`].
+    pub fn is_idle(&self) -> bool {
+        let now = self.shared.clock.now();
+        self.shared.lock().quota.is_idle(now)
+    }
+
+    /// The silence from now on after which nothing can be in use any more, after `quiet` without a
+    /// call; see [`Quota::silence`].
+    pub fn silence(&self, quiet: Duration) -> Duration {
+        let now = self.shared.clock.now();
+        self.shared.lock().quota.silence(quiet, now)
+    }
+
     /// What is in use now: index of the limit, units, and how long until they come back.
     pub fn used(&self) -> Vec<(usize, u64, Duration)> {
         let now = self.shared.clock.now();
@@ -100,8 +140,12 @@ impl Gate {
 
     /// Takes units of a limit for as long, for calls that an earlier process made.
     pub fn charge(&self, limit: usize, units: u64, length: Duration) {
+        if length.is_zero() {
+            return;
+        }
         let until = self.shared.clock.now() + length;
-        self.shared.lock().quota.charge(limit, units, until);
+        let now = self.shared.clock.now();
+        self.shared.lock().quota.charge(limit, units, until, now);
     }
 
     /// Permits that are out.
@@ -160,6 +204,7 @@ impl State {
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct Acquire {
     shared: Arc<Shared>,
+    costs: Costs,
     place: Place,
 }
 
@@ -177,11 +222,11 @@ impl Future for Acquire {
         let mut state = this.shared.lock();
         let now = this.shared.clock.now();
         if let Place::New = this.place {
-            if let Decision::Grant(grant) = state.quota.take(now) {
+            if let Decision::Grant(grant) = state.quota.take(&this.costs, now) {
                 drop(state);
                 return Poll::Ready(this.permit(grant));
             }
-            let id = state.quota.join();
+            let id = state.quota.join(this.costs);
             state.wakers.push_back((id, cx.waker().clone()));
             this.place = Place::InLine { id, timer: None };
         }
@@ -192,6 +237,9 @@ impl Future for Acquire {
         let mut looks_at = None;
         if state.quota.head() == Some(id) {
             looks_at = state.serve_ready(now);
+            if state.quota.head() == Some(id) {
+                state.head_looks_at = looks_at; // none as well: a time that has passed wakes nobody
+            }
         }
         if let Some(grant) = state.served.remove(&id) {
             state.serve(now); // whoever is head now may need to be woken to set a timer
@@ -201,7 +249,6 @@ impl Future for Acquire {
         if let Ok(place) = state.wakers.binary_search_by_key(&id, |(id, _)| *id) {
             state.wakers[place].1.clone_from(cx.waker());
         }
-        state.head_looks_at = looks_at.or(state.head_looks_at);
         drop(state);
         let Some(at) = looks_at else { return Poll::Pending };
         if timer.as_ref().is_none_or(|(set, _)| *set != at) {
@@ -270,16 +317,50 @@ impl Permit {
         now
     }
 
-    /// The call is over. Returns the time at which this was noted.
-    pub fn settle(mut self, outcome: Outcome) -> Time {
-        self.finish(outcome)
+    /// The call was rejected (429); `retry_after` is the silence asked for. Pauses the quota before
+    /// anything comes back; see [`Quota::rejected`].
+    pub fn rejected(&self, retry_after: Option<Duration>) -> Option<Incident> {
+        let mut state = self.shared.lock();
+        let now = self.shared.clock.now();
+        state.quota.rejected(self.grant.as_ref()?, retry_after, now)
     }
 
-    fn finish(&mut self, outcome: Outcome) -> Time {
+    /// Grants nothing for that long: the provider asked for it. Never shortens a pause in force.
+    pub fn pause(&self, silence: Duration) {
+        let until = self.shared.clock.now() + silence;
+        self.shared.lock().quota.pause(until);
+    }
+
+    /// What the answer tells of the provider's wall clock; see [`Quota::observe`].
+    pub fn observe(&self, wall: WallClock) {
+        let now = self.shared.clock.now();
+        self.shared.lock().quota.observe(wall, now);
+    }
+
+    /// What was reserved for the call.
+    pub fn costs(&self) -> Costs {
+        self.grant.as_ref().map_or(*self.shared.contract.costs(), |grant| *grant.costs())
+    }
+
+    /// The call is over. Returns the time at which this was noted.
+    pub fn settle(mut self, outcome: Outcome) -> Time {
+        self.finish(outcome, None)
+    }
+
+    /// The call is over, and has cost `actual`; see [`Quota::settle_costing`]. Returns the time at
+    /// which this was noted.
+    pub fn settle_costing(mut self, outcome: Outcome, actual: &Costs) -> Time {
+        self.finish(outcome, Some(actual))
+    }
+
+    fn finish(&mut self, outcome: Outcome, actual: Option<&Costs>) -> Time {
         let mut state = self.shared.lock();
         let now = self.shared.clock.now();
         if let Some(grant) = self.grant.take() {
-            state.quota.settle(grant, outcome, now);
+            match actual {
+                Some(actual) => state.quota.settle_costing(grant, outcome, actual, now),
+                None => state.quota.settle(grant, outcome, now),
+            }
             state.serve(now);
         }
         now
@@ -289,7 +370,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if self.grant.is_some() {
-            self.finish(Outcome::Unknown);
+            self.finish(Outcome::Unknown, None);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_core::{Limit, Pacing, Why};
+use tidegate_core::{Limit, Pacing, Terms, Why};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, advance, sleep, timeout};
 
@@ -10,7 +10,7 @@ use super::*;
 
 fn gate(limits: &[&str]) -> Gate {
     let limits: Vec<Limit> = limits.iter().map(|l| l.parse().unwrap()).collect();
-    Gate::new(Quota::new(&limits, Pacing::Burst).unwrap())
+    Gate::new(&Contract::new(&limits, Pacing::Burst, Terms::default()).unwrap(), Clock::start())
 }
 
 #[tokio::test(start_paused = true)]

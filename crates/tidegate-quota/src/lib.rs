@@ -5,9 +5,13 @@
 //! gives a [`Permit`], which says what became of the call: [`Permit::answered`] at the response
 //! head, [`Permit::settle`] at the end. A permit that is dropped counts as
 //! [`Outcome::Unknown`](tidegate_core::Outcome::Unknown).
+//!
+//! [`Partitions`] are many gates under one contract, by name.
 
 mod clock;
 mod gate;
+mod partitions;
 
 pub use clock::Clock;
 pub use gate::{Acquire, Gate, Permit};
+pub use partitions::Partitions;

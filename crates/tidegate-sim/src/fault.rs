@@ -9,7 +9,7 @@ use fastrand::Rng;
 use crate::text::{self, SpecError};
 
 const HINT: &str = "write `status 503 5%`, `reset 10%`, `hang 2%`, `truncate 2%`, `html 1%`, \
-    `unauthorized after 1000` or `pause after 1000 for 90s`";
+    `unauthorized after 1000`, `pause after 1000 for 90s` or `stall after 1000 for 40s`";
 
 /// What may happen to an accepted request instead of a good answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,8 @@ pub enum Fault {
 ///
 /// `status CODE SHARE`, `reset SHARE`, `hang SHARE`, `truncate SHARE` and `html SHARE` strike that share
 /// of the accepted requests (`10%` or `0.1`); `unauthorized after N` answers 401 to everything once N
-/// requests were accepted; `pause after N for DURATION` then answers 429 for that long.
+/// requests were accepted; `pause after N for DURATION` then answers 429 for that long; `stall after N for
+/// DURATION` does nothing at all for that long once N requests have come.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum FaultSpec {
@@ -42,6 +43,10 @@ pub enum FaultSpec {
     /// After so many accepted requests, answers 429 with a Retry-After this long to everything until
     /// it has passed. It begins with the first request that comes too late.
     PauseAfter(u64, Duration),
+    /// After so many requests, does nothing for this long: what comes is read, but neither counted nor
+    /// answered until then. Requests whose client has gone by then are counted all the same. It begins with
+    /// the first request that comes too late.
+    StallAfter(u64, Duration),
 }
 
 /// All faults of a provider. The default has none.
@@ -50,6 +55,7 @@ pub struct Faults {
     chances: Vec<(Fault, f64)>,
     pub(crate) unauthorized_after: Option<u64>,
     pub(crate) pause_after: Option<(u64, Duration)>,
+    pub(crate) stall_after: Option<(u64, Duration)>,
 }
 
 impl Faults {
@@ -64,6 +70,7 @@ impl Faults {
                 }
                 FaultSpec::UnauthorizedAfter(n) => faults.unauthorized_after.replace(n).is_some(),
                 FaultSpec::PauseAfter(n, pause) => faults.pause_after.replace((n, pause)).is_some(),
+                FaultSpec::StallAfter(n, stall) => faults.stall_after.replace((n, stall)).is_some(),
             };
             if repeated {
                 return Err(SpecError::new("fault", &spec.to_string(), "given twice", "give it once"));
@@ -107,6 +114,8 @@ impl FromStr for FaultSpec {
             ["unauthorized", "after", count] => text::amount(count).map(Self::UnauthorizedAfter),
             ["pause", "after", count, "for", pause] => text::amount(count)
                 .and_then(|count| text::duration(pause).map(|pause| Self::PauseAfter(count, pause))),
+            ["stall", "after", count, "for", stall] => text::amount(count)
+                .and_then(|count| text::duration(stall).map(|stall| Self::StallAfter(count, stall))),
             _ => Err("not a fault".to_owned()),
         }
         .map_err(|problem| SpecError::new("fault", input, problem, HINT))
@@ -129,6 +138,9 @@ impl fmt::Display for FaultSpec {
             Self::UnauthorizedAfter(count) => write!(f, "unauthorized after {}", text::show_amount(*count)),
             Self::PauseAfter(count, pause) => {
                 write!(f, "pause after {} for {}", text::show_amount(*count), text::show(*pause))
+            }
+            Self::StallAfter(count, stall) => {
+                write!(f, "stall after {} for {}", text::show_amount(*count), text::show(*stall))
             }
         }
     }
@@ -160,6 +172,7 @@ mod tests {
             "html 0.01",
             "unauthorized after 1000",
             "pause after 1000 for 90s",
+            "stall after 100 for 40s",
         ] {
             assert_eq!(text.parse::<FaultSpec>().unwrap().to_string(), text);
         }

@@ -11,7 +11,8 @@
 //! | --- | --- |
 //! | [`LimitSpec`] | `rolling 100/min`, `fixed 100/6s phase 2s`, `bucket 50/s capacity 10`, `counter 1000/s`, `concurrency 20`, `calendar 10k/day zone UTC`, `rolling 2M tokens/min` |
 //! | [`Latency`] | `0`, `60ms`, `uniform 0..20ms`, `lognormal 60ms 0.5` |
-//! | [`FaultSpec`] | `reset 10%`, `status 503 5%`, `unauthorized after 1000`, `pause after 1000 for 90s` |
+//! | [`FaultSpec`] | `reset 10%`, `status 503 5%`, `unauthorized after 1000`, `pause after 1000 for 90s`, `stall after 100 for 40s` |
+//! | [`WallTime`] | `2026-10-25T02:59:50+02:00` |
 //! | [`RetryAfter`] | `none`, `seconds`, `date`, `ms` |
 
 mod fault;
@@ -21,7 +22,8 @@ pub mod server;
 mod text;
 
 pub use fault::{Fault, FaultSpec, Faults};
+pub use http::HeaderName;
 pub use latency::Latency;
 pub use model::{Judge, LimitSpec, Rate, Rejection, Settlement, Verdict, WorstWindow};
-pub use server::{RetryAfter, Sim, SimConfig, SimError, SimHandle, Stats, serve_blocking};
+pub use server::{RetryAfter, Sim, SimConfig, SimError, SimHandle, Stats, WallTime, serve_blocking};
 pub use text::SpecError;

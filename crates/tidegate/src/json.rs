@@ -30,6 +30,11 @@ pub(crate) fn pointer<'a>(json: &'a str, tokens: &[String]) -> Option<&'a str> {
     Some(at)
 }
 
+/// The tokens of a JSON Pointer; `None` if it does not begin with `/` or has a stray `~`.
+pub(crate) fn pointer_tokens(pointer: &str) -> Option<Vec<String>> {
+    pointer.strip_prefix('/')?.split('/').map(unescape).collect()
+}
+
 /// The content of a JSON string, given with its quotes.
 pub(crate) fn string(json: &str) -> Option<String> {
     serde_json::from_str(json).ok()
@@ -50,6 +55,21 @@ pub(crate) fn write_one_line(json: &[u8], out: &mut Vec<u8>) {
         rest = &rest[end..];
     }
     push_dense(rest, out);
+}
+
+/// RFC 6901, section 4.
+fn unescape(token: &str) -> Option<String> {
+    let mut parts = token.split('~');
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        plain.push(match part.as_bytes().first()? {
+            b'0' => '~',
+            b'1' => '/',
+            _ => return None,
+        });
+        plain.push_str(&part[1..]);
+    }
+    Some(plain)
 }
 
 fn element<'a>(json: &'a str, token: &str) -> Option<&'a RawValue> {

@@ -201,7 +201,7 @@ fn a_limit_that_is_none() {
     assert_snapshot!(refused(&["--limit", "10"]), @"
     exit code 2
     --- stderr
-    error: `10` is not a limit: expected an amount and a period such as `1000/s`, `10k/min`, `100/6s`, `50/s bucket 10`, or `concurrency 20`
+    error: `10` is not a limit: expected an amount and a period such as `1000/s`, `10k/min`, `100/6s`, `50/s bucket 10`, `1000/s counter`, `10k/day UTC`, or `concurrency 20`
     hint: say per what: `10/s` or `10/min`; to try a few rows only: `--head 10`
     ");
     assert_snapshot!(refused(&["--rate", "0/s"]), @"
@@ -220,7 +220,7 @@ fn a_limit_that_is_none() {
     exit code 2
     --- stderr
     error: the limit `2000000 tokens/min` counts tokens, but not how many a call costs
-    hint: in a job file, give [[quota.limit]] a `cost`, the most tokens that one call can take
+    hint: in a job file, give [[quota.limit]] a `cost`, the most tokens that one call can take: a number, or a column such as `{tokens}`
     ");
     assert_snapshot!(refused(&["--concurrency", "0"]), @"
     exit code 2
@@ -246,13 +246,13 @@ fn explain_refuses_what_run_refuses() {
     assert_snapshot!(refused_in(&folder, &["explain", "10"]), @"
     exit code 2
     --- stderr
-    error: `10` is not a limit: expected an amount and a period such as `1000/s`, `10k/min`, `100/6s`, `50/s bucket 10`, or `concurrency 20`
+    error: `10` is not a limit: expected an amount and a period such as `1000/s`, `10k/min`, `100/6s`, `50/s bucket 10`, `1000/s counter`, `10k/day UTC`, or `concurrency 20`
     hint: say per what: `10/s` or `10/min`; to try a few rows only: `--head 10`
     ");
     assert_snapshot!(refused_in(&folder, &["explain", "10/s", "--latency", "soon"]), @"
     exit code 2
     --- stderr
-    error: --latency: `soon` is not a duration: expected one such as `30s`, `250ms`, `5m` or `1h`
+    error: quota.latency: `soon` is not a duration: expected one such as `30s`, `250ms`, `5m` or `1h`
     ");
 }
 
@@ -314,17 +314,19 @@ fn a_job_file_with_values_of_the_wrong_kind() {
     assert_snapshot!(refused_job("[quota]\nmode = \"hopeful\"\n"), @"
     exit code 2
     --- stderr
-    error: quota.mode: `hopeful` is not a mode: expected guaranteed
+    error: quota.mode: `hopeful` is not a mode: expected guaranteed or estimated
     ");
     assert_snapshot!(refused_job("[[quota.limit]]\namount = 10\n"), @r#"
     exit code 2
     --- stderr
-    error: quota.limit: a limit with an `amount` needs `per`, such as per = "min"
+    error: quota.limit: a limit with an `amount` needs `per`
+    hint: in which time, such as per = "min"; or enforced = "concurrency" for calls at a time
     "#);
     assert_snapshot!(refused_job("[[quota.limit]]\namount = 10\nper = \"s\"\nenforced = \"bucket\"\n"), @"
     exit code 2
     --- stderr
-    error: quota.limit: a bucket needs its `capacity`, such as capacity = 10
+    error: quota.limit: a bucket needs its `capacity`
+    hint: what it holds when it is full, such as capacity = 10; nginx: its burst + 1
     ");
     assert_snapshot!(refused_job("[retry]\non = [503, \"netwrok\"]\n"), @r#"
     exit code 2
@@ -518,7 +520,7 @@ fn a_sim_that_cannot_be() {
     exit code 2
     --- stderr
     error: limit `100/min`: does not say how it is enforced
-    hint: write `rolling 100/min`, `fixed 100/6s phase 2s`, `bucket 50/s capacity 10`, `counter 1000/s` or `concurrency 20`
+    hint: write `rolling 100/min`, `fixed 100/6s phase 2s`, `bucket 50/s capacity 10`, `gcra 50/s capacity 10`, `counter 1000/s`, `concurrency 20` or `calendar 10k/day zone Europe/Berlin`; tokens as in `rolling 2M tokens/min`
     ");
     assert_snapshot!(refused_in(&folder, &["sim", "--fault", "reset 60%", "--fault", "hang 60%"]), @"
     exit code 2

@@ -5,8 +5,13 @@
 
 mod bad_input;
 mod bad_rows;
+mod explain;
 mod output;
+#[path = "../support/provider.rs"]
+mod provider;
 mod request;
 mod resume;
 mod signals;
+#[path = "../support/sim.rs"]
+mod sim;
 mod support;

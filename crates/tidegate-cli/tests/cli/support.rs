@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+pub(crate) use crate::provider::Provider as Sim;
 
 /// A job that hangs must fail its test, not stop the suite.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -160,38 +162,10 @@ fn json_lines(text: &str) -> Vec<Value> {
         .collect()
 }
 
-/// A strict provider, a process of its own.
-pub(crate) struct Sim {
-    child: Child,
-    pub(crate) url: String,
-}
-
 impl Sim {
-    pub(crate) fn start(args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-            .args(["sim", "--listen", "127.0.0.1:0"])
-            .args(args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut url = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
-        Self { child, url: url.trim_end().to_owned() }
-    }
-
     /// Where the users are, by the column `user_id`.
     pub(crate) fn users(&self) -> String {
         format!("{}/v1/users/{{user_id}}", self.url)
-    }
-
-    pub(crate) fn stats(&self) -> Value {
-        let host = self.url.strip_prefix("http://").unwrap();
-        let mut stream = TcpStream::connect(host).unwrap();
-        write!(stream, "GET /_stats HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
     }
 
     pub(crate) fn arrived(&self) -> u64 {
@@ -208,13 +182,6 @@ impl Sim {
             std::thread::sleep(Duration::from_millis(5));
         }
         panic!("{requests} requests never came, but {}", self.arrived());
-    }
-}
-
-impl Drop for Sim {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -1,14 +1,18 @@
 //! `Limit`: one rule of the provider, parsed, never invalid.
 
+mod compile;
+mod error;
 mod parse;
 
-use std::borrow::Cow;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use crate::meter::{Hold, Meter, Pace, Spread};
-use crate::time::nanos;
+use jiff::tz::TimeZone;
+
+pub use self::compile::{Margins, Mode, Terms};
+pub use self::error::LimitError;
+use crate::meter::Calendar;
 
 /// One rule of the provider: an amount, its unit, and how it is enforced.
 ///
@@ -17,9 +21,13 @@ use crate::time::nanos;
 /// | text | meaning |
 /// | --- | --- |
 /// | `1000/s`, `10k/min`, `100/6s`, `5/250ms` | that many requests in any window of that length |
-/// | `2M/day` | as many in any window of a day, which has up to 25 hours |
+/// | `1000/s counter` | a sliding counter: the last window's count fades while this one's grows |
 /// | `50/s bucket 10` | a bucket of 10 that refills at 50 a second |
+/// | `1000/s unknown` | nobody knows how it is enforced |
 /// | `concurrency 20` | at most 20 requests at a time |
+/// | `10k/day UTC`, `1M/month Europe/Berlin` | by the calendar of that zone |
+/// | `2M/day` | in any window of a day, which has up to 25 hours |
+/// | `6000/min also per second` | per minute, and perhaps a sixtieth of it per second |
 /// | `2M tokens/min` | in a unit other than requests; see [`Limit::with_cost`] |
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limit {
@@ -27,17 +35,25 @@ pub struct Limit {
     unit: Unit,
     rule: Rule,
     cost: Option<NonZeroU64>,
+    also_per_second: bool,
+    refunds: bool,
+    amplification: NonZeroU64,
+    granularity: Option<Duration>,
+    skew: Duration,
 }
 
-/// How late timers are taken to fire: what a bucket's burst makes up for.
-const TIMER_LATENESS: Duration = Duration::from_millis(4);
-
 /// How the provider enforces a limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rule {
     /// No more than the amount in a fixed window at any phase, or in any rolling window.
     Window {
+        /// Length of the window.
+        per: Duration,
+    },
+    /// A sliding counter: the last window's count, weighed by how much of it a rolling window would
+    /// still cover, and this window's, are no more than the amount together.
+    Counter {
         /// Length of the window.
         per: Duration,
     },
@@ -47,7 +63,16 @@ pub enum Rule {
         per: Duration,
         /// What the full bucket holds.
         capacity: NonZeroU64,
+        /// It refills in steps of this time; zero if all the time.
+        step: Duration,
     },
+    /// So much per time, and nobody knows how it is enforced.
+    Unknown {
+        /// The time.
+        per: Duration,
+    },
+    /// No more than the amount in each period of a calendar.
+    Calendar(Calendar),
     /// No more than the amount at the same time.
     Concurrency {
         /// How long after its answer a server may still count a request as running.
@@ -65,93 +90,35 @@ pub enum Unit {
     Named(String),
 }
 
-/// What could differ between the provider's clock and ours, and is added to every hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Margins {
-    /// Greatest difference in rate between two clocks, in parts per million.
-    pub clock_ppm: u32,
-    /// Granularity of the provider's timestamps.
-    pub granularity: Duration,
-}
-
-impl Default for Margins {
-    /// 200 ppm, twice what ordinary quartz drifts; timestamps in whole milliseconds.
-    fn default() -> Self {
-        Self { clock_ppm: 200, granularity: Duration::from_millis(1) }
-    }
-}
-
-/// A limit that cannot be understood or kept.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum LimitError {
-    /// The text does not have the form of a limit.
-    #[error("`{text}` is not a limit: expected {expected}")]
-    Syntax {
-        /// The text as it was given.
-        text: String,
-        /// What should have stood there.
-        expected: &'static str,
-        /// What to write instead.
-        hint: String,
-    },
-    /// An amount, period or capacity of zero, or one too large to count.
-    #[error("`{text}`: {what}")]
-    OutOfRange {
-        /// The text as it was given.
-        text: String,
-        /// Which number, and what is wrong with it.
-        what: &'static str,
-        /// What to write instead.
-        hint: &'static str,
-    },
-    /// A single call costs more than the limit can ever grant.
-    #[error("a call costs {cost} {unit}, but the limit `{limit}` never allows more than {greatest} at once")]
-    CostTooLarge {
-        /// The limit.
-        limit: String,
-        /// Its unit.
-        unit: Unit,
-        /// What one call costs.
-        cost: u64,
-        /// What can be granted at once.
-        greatest: u64,
-    },
-    /// The limit counts something of which a call's cost is not known.
-    #[error("the limit `{limit}` counts {unit}, but not how many a call costs")]
-    CostUnknown {
-        /// The limit.
-        limit: String,
-        /// Its unit.
-        unit: Unit,
-    },
-}
-
-impl LimitError {
-    /// What to write instead, for a `hint:` line.
-    pub fn hint(&self) -> Cow<'_, str> {
-        match self {
-            Self::Syntax { hint, .. } => Cow::Borrowed(hint),
-            Self::OutOfRange { hint, .. } => Cow::Borrowed(hint),
-            Self::CostTooLarge { .. } => Cow::Borrowed("raise the limit, lower `cost`, or split the call"),
-            Self::CostUnknown { unit, .. } => Cow::Owned(format!(
-                "in a job file, give [[quota.limit]] a `cost`, the most {unit} that one call can take"
-            )),
-        }
-    }
-}
-
 impl Limit {
     /// How long servers are taken to count a request after its answer, unless said otherwise.
     pub const DEFAULT_LINGER: Duration = Duration::from_millis(5);
+
+    /// So many requests, enforced by `rule`.
+    ///
+    /// # Panics
+    /// If a period of the rule is zero.
+    pub fn new(amount: NonZeroU64, rule: Rule) -> Self {
+        assert!(rule.per().is_none_or(|per| !per.is_zero()), "a period has a length");
+        Self {
+            amount,
+            unit: Unit::Requests,
+            rule,
+            cost: None,
+            also_per_second: false,
+            refunds: false,
+            amplification: NonZeroU64::MIN,
+            granularity: None,
+            skew: Duration::ZERO,
+        }
+    }
 
     /// No more than `amount` requests in any window of length `per`.
     ///
     /// # Panics
     /// If `per` is zero.
     pub fn window(amount: NonZeroU64, per: Duration) -> Self {
-        assert!(!per.is_zero(), "a window has a length");
-        Self { amount, unit: Unit::Requests, rule: Rule::Window { per }, cost: None }
+        Self::new(amount, Rule::Window { per })
     }
 
     /// A bucket of `capacity` requests that refills by `amount` in the time `per`.
@@ -159,14 +126,18 @@ impl Limit {
     /// # Panics
     /// If `per` is zero.
     pub fn bucket(amount: NonZeroU64, per: Duration, capacity: NonZeroU64) -> Self {
-        assert!(!per.is_zero(), "a bucket refills in some time");
-        Self { amount, unit: Unit::Requests, rule: Rule::Bucket { per, capacity }, cost: None }
+        Self::new(amount, Rule::Bucket { per, capacity, step: Duration::ZERO })
     }
 
     /// No more than `amount` requests at the same time.
     pub fn concurrency(amount: NonZeroU64) -> Self {
-        let rule = Rule::Concurrency { linger: Self::DEFAULT_LINGER };
-        Self { amount, unit: Unit::Requests, rule, cost: None }
+        Self::new(amount, Rule::Concurrency { linger: Self::DEFAULT_LINGER })
+    }
+
+    /// The same limit counting something else than requests.
+    #[must_use]
+    pub fn counting(self, unit: Unit) -> Self {
+        Self { unit, ..self }
     }
 
     /// The same limit with each call costing `cost` units.
@@ -184,6 +155,38 @@ impl Limit {
         self
     }
 
+    /// The same limit, which the provider may enforce per second as well: a sixtieth of a limit
+    /// per minute, and so on.
+    #[must_use]
+    pub fn also_per_second(self) -> Self {
+        Self { also_per_second: true, ..self }
+    }
+
+    /// The same limit; the provider gives back what a call was charged above its actual cost, no
+    /// later than with the last byte of the answer.
+    #[must_use]
+    pub fn refunding(self) -> Self {
+        Self { refunds: true, ..self }
+    }
+
+    /// The same limit; what lies between may send each call so often (gateways that retry).
+    #[must_use]
+    pub fn amplified(self, times: NonZeroU64) -> Self {
+        Self { amplification: times, ..self }
+    }
+
+    /// The same limit; the provider's time stamps have this granularity.
+    #[must_use]
+    pub fn with_granularity(self, granularity: Duration) -> Self {
+        Self { granularity: Some(granularity), ..self }
+    }
+
+    /// The same limit; the clocks of the nodes that count together differ by up to `skew`.
+    #[must_use]
+    pub fn with_skew(self, skew: Duration) -> Self {
+        Self { skew, ..self }
+    }
+
     /// The amount.
     pub fn amount(&self) -> u64 {
         self.amount.get()
@@ -195,13 +198,37 @@ impl Limit {
     }
 
     /// How it is enforced.
-    pub fn rule(&self) -> Rule {
-        self.rule
+    pub fn rule(&self) -> &Rule {
+        &self.rule
     }
 
-    /// What one call costs.
-    pub fn cost(&self) -> u64 {
-        self.cost.map_or(1, NonZeroU64::get)
+    /// What each call costs: one request, or as declared; `None` if that differs from call to call.
+    pub fn cost(&self) -> Option<u64> {
+        match (self.cost, &self.unit) {
+            (Some(cost), _) => Some(cost.get()),
+            (None, Unit::Requests) => Some(1),
+            (None, Unit::Named(_)) => None,
+        }
+    }
+
+    /// Whether the provider gives back what a call was charged above its actual cost.
+    pub fn refunds(&self) -> bool {
+        self.refunds
+    }
+
+    /// How often each call may be sent by what lies between.
+    pub fn amplification(&self) -> u64 {
+        self.amplification.get()
+    }
+
+    /// The granularity of the provider's time stamps; `None` if it is that of the [`Margins`].
+    pub fn granularity(&self) -> Option<Duration> {
+        self.granularity
+    }
+
+    /// How far the clocks of the nodes that count together differ.
+    pub fn skew(&self) -> Duration {
+        self.skew
     }
 
     /// Whether a request stops counting with the response head (else with its last byte).
@@ -212,116 +239,81 @@ impl Limit {
         self.unit == Unit::Requests && !matches!(self.rule, Rule::Concurrency { .. })
     }
 
-    /// The meter that keeps this limit.
-    ///
-    /// # Errors
-    /// If one call's cost is unknown or more than the meter can ever grant.
-    pub fn compile(&self, margins: Margins) -> Result<Meter, LimitError> {
-        if self.cost.is_none() && self.unit != Unit::Requests {
-            return Err(LimitError::CostUnknown { limit: self.to_string(), unit: self.unit.clone() });
-        }
-        let cost = self.cost();
-        let meter = match self.rule {
-            Rule::Window { per } => Meter::Hold(Hold::new(self.amount(), margins.widen(per))),
-            Rule::Concurrency { linger } => Meter::Hold(Hold::new(self.amount(), linger)),
-            Rule::Bucket { per, capacity } => self.compile_bucket(per, capacity.get(), margins),
-        };
-        let greatest = match self.rule {
-            Rule::Bucket { capacity, .. } => meter.greatest_cost().min(capacity.get()),
-            _ => meter.greatest_cost(),
-        };
-        if cost > greatest {
-            let (limit, unit) = (self.to_string(), self.unit.clone());
-            return Err(LimitError::CostTooLarge { limit, unit, cost, greatest });
-        }
-        Ok(meter)
-    }
-
-    /// A bucket of capacity B admits whatever any interval L holds at most ρL + B of.
-    ///
-    /// * `Hold(B, B/ρ)` holds at most ⌈L·ρ/B⌉·B ≤ ρL + B; it is all that a bucket of less than
-    ///   four calls leaves room for, and B = 1 is its plainest case.
-    /// * `Pace(ρ, b, M)` holds at most ρL + b + M, and keeps the full rate while M covers what
-    ///   is in flight. So b is only what late timers need, and M gets the rest of B.
-    fn compile_bucket(&self, per: Duration, capacity: u64, margins: Margins) -> Meter {
-        let cost = self.cost();
-        let calls = capacity / cost;
-        if calls < 4 {
-            let units = calls * cost;
-            let refill = u128::from(nanos(per)) * u128::from(units);
-            let refill = u64::try_from(refill.div_ceil(u128::from(self.amount()))).unwrap_or(u64::MAX);
-            return Meter::Hold(Hold::new(units, margins.widen(Duration::from_nanos(refill))));
-        }
-        let per = nanos(per) + nanos(per) / 1_000_000 * u64::from(margins.clock_ppm);
-        let interval = per.div_ceil(self.amount());
-        let lateness = nanos(TIMER_LATENESS) + nanos(margins.granularity);
-        let late_timers = 1 + lateness.div_ceil(interval.saturating_mul(cost).max(1));
-        let burst = late_timers.clamp(2, calls / 2) * cost;
-        // Truncated timestamps can hide up to one granule of refill, once: taken off the burst.
-        let tolerance = ((burst - 1) * interval).saturating_sub(nanos(margins.granularity));
-        Meter::Pace(Pace::new(
-            Duration::from_nanos(interval),
-            Duration::from_nanos(tolerance.max((cost - 1) * interval)),
-            capacity - burst,
-        ))
-    }
-
-    /// The even spacing above this limit's meter, where that is not in the meter already.
-    pub(crate) fn spread(&self, meter: &Meter) -> Option<Spread> {
-        match (self.rule, meter) {
-            (Rule::Concurrency { .. }, _) | (_, Meter::Pace(_)) => None,
-            (_, Meter::Hold(hold)) => Some(Spread::new(hold.units(), hold.hold())),
-        }
-    }
-
-    /// Calls per second that the limit can be proved to allow if answers take `response` on
-    /// average: N / (hold + R) for windows and concurrency, min(ρ, M / R) for buckets.
-    ///
-    /// For reports only; no decision rests on it.
-    pub fn provable_rate(&self, meter: &Meter, response: Duration) -> f64 {
-        let response = response.as_secs_f64();
-        let units = match meter {
-            Meter::Hold(hold) => hold.units() as f64 / (hold.hold().as_secs_f64() + response),
-            Meter::Pace(pace) => {
-                let rate = 1.0 / pace.interval().as_secs_f64();
-                rate.min(pace.in_flight_cap() as f64 / response.max(1e-9))
-            }
-        };
-        units / self.cost() as f64
-    }
-
-    /// Calls per second that the limit allows on paper; `None` for concurrency.
+    /// Calls per second that the limit allows on paper, at its declared cost (else at 1); `None` for
+    /// concurrency.
     pub fn nominal_rate(&self) -> Option<f64> {
-        match self.rule {
-            Rule::Window { per } | Rule::Bucket { per, .. } => {
-                Some(self.amount() as f64 / per.as_secs_f64() / self.cost() as f64)
-            }
-            Rule::Concurrency { .. } => None,
-        }
+        let per = self.rule.per()?.as_secs_f64();
+        Some(self.amount() as f64 / per / self.cost().unwrap_or(1) as f64)
+    }
+
+    /// The limits that together say the same: itself, and what may be enforced per second.
+    pub(crate) fn parts(&self) -> Vec<Self> {
+        const SECOND: Duration = Duration::from_secs(1);
+        let whole = Self { also_per_second: false, ..self.clone() };
+        let Some(per) = self.rule.per().filter(|per| self.also_per_second && *per > SECOND) else {
+            return vec![whole];
+        };
+        let share = u128::from(self.amount()) * SECOND.as_nanos() / per.as_nanos();
+        let (amount, per) = if let Some(share) = u64::try_from(share).ok().and_then(NonZeroU64::new) {
+            (share, SECOND)
+        } else {
+            // Less than one a second: one in as many seconds.
+            let nanos = per.as_nanos().div_ceil(u128::from(self.amount()));
+            (NonZeroU64::MIN, Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
+        };
+        let part = Self { amount, rule: Rule::Window { per }, ..whole.clone() };
+        vec![whole, part]
     }
 }
 
-impl Margins {
-    /// A length of the provider's time, as the longest it can be on our clock.
-    fn widen(self, per: Duration) -> Duration {
-        let drift = u128::from(nanos(per)) * u128::from(self.clock_ppm) / 1_000_000;
-        per + Duration::from_nanos(u64::try_from(drift).unwrap_or(u64::MAX)) + self.granularity
+impl Rule {
+    /// The time over which the amount counts; a day of the calendar as one of 24 hours. `None` for
+    /// concurrency.
+    pub fn per(&self) -> Option<Duration> {
+        use crate::meter::Period::{Day, Month, Week};
+        const DAY: u64 = 86_400;
+        match self {
+            Self::Window { per }
+            | Self::Counter { per }
+            | Self::Bucket { per, .. }
+            | Self::Unknown { per } => Some(*per),
+            Self::Calendar(Calendar { period: Day, .. }) => Some(Duration::from_secs(DAY)),
+            Self::Calendar(Calendar { period: Week, .. }) => Some(Duration::from_secs(7 * DAY)),
+            Self::Calendar(Calendar { period: Month, .. }) => Some(Duration::from_secs(30 * DAY)),
+            Self::Concurrency { .. } => None,
+        }
     }
 }
 
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use crate::meter::Period::{Day, Month, Week};
+        let amount = self.amount;
         let unit = match &self.unit {
             Unit::Requests => String::new(),
             Unit::Named(name) => format!(" {name}"),
         };
-        match self.rule {
-            Rule::Window { per } => write!(f, "{}{unit}/{}", self.amount, parse::Period(per)),
-            Rule::Bucket { per, capacity } => {
-                write!(f, "{}{unit}/{} bucket {capacity}", self.amount, parse::Period(per))
+        match &self.rule {
+            Rule::Window { per } => write!(f, "{amount}{unit}/{}", parse::Span(*per))?,
+            Rule::Counter { per } => write!(f, "{amount}{unit}/{} counter", parse::Span(*per))?,
+            Rule::Unknown { per } => write!(f, "{amount}{unit}/{} unknown", parse::Span(*per))?,
+            Rule::Bucket { per, capacity, step } => {
+                write!(f, "{amount}{unit}/{} bucket {capacity}", parse::Span(*per))?;
+                if !step.is_zero() {
+                    write!(f, " step {}", parse::Span(*step))?;
+                }
             }
-            Rule::Concurrency { .. } => write!(f, "concurrency {}", self.amount),
+            Rule::Calendar(Calendar { period, zone }) => {
+                let period = match period {
+                    Day => "day",
+                    Week => "week",
+                    Month => "month",
+                };
+                write!(f, "{amount}{unit}/{period} {}", zone_name(zone))?;
+            }
+            Rule::Concurrency { .. } => write!(f, "concurrency {amount}")?,
         }
+        if self.also_per_second { f.write_str(" also per second") } else { Ok(()) }
     }
 }
 
@@ -334,57 +326,6 @@ impl fmt::Display for Unit {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn meter(text: &str) -> Meter {
-        text.parse::<Limit>().unwrap().compile(Margins::default()).unwrap()
-    }
-
-    #[test]
-    fn a_window_is_held_strictly_longer_than_it_is() {
-        let Meter::Hold(hold) = meter("100/6s") else { panic!() };
-        assert_eq!(hold.units(), 100);
-        assert_eq!(hold.hold(), Duration::from_micros(6_002_200));
-    }
-
-    #[test]
-    fn a_bucket_never_gets_more_than_its_capacity() {
-        for capacity in 1..200u64 {
-            for rate in [1u64, 7, 50, 1_000, 30_000] {
-                let text = format!("{rate}/s bucket {capacity}");
-                match meter(&text) {
-                    Meter::Hold(hold) => {
-                        assert!(capacity < 4);
-                        assert_eq!(hold.units(), capacity);
-                        let refill = Duration::from_secs(1).mul_f64(capacity as f64 / rate as f64);
-                        assert!(hold.hold() > refill, "{text}");
-                    }
-                    Meter::Pace(pace) => {
-                        let burst =
-                            1 + pace.tolerance().as_nanos().div_ceil(pace.interval().as_nanos()) as u64;
-                        assert!(burst + pace.in_flight_cap() <= capacity, "{text}");
-                        assert!(pace.in_flight_cap() >= capacity / 2, "{text}");
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_cost_that_can_never_be_granted_is_refused() {
-        let heavy = |text: &str, cost| {
-            text.parse::<Limit>()
-                .unwrap()
-                .with_cost(NonZeroU64::new(cost).unwrap())
-                .compile(Margins::default())
-        };
-        assert!(matches!(heavy("10/s", 11), Err(LimitError::CostTooLarge { greatest: 10, .. })));
-        assert!(matches!(heavy("50/s bucket 10", 11), Err(LimitError::CostTooLarge { .. })));
-        assert!(heavy("50/s bucket 10", 10).is_ok());
-        assert!(heavy("50/s bucket 10", 2).is_ok());
-        let tokens = "2M tokens/min".parse::<Limit>().unwrap();
-        assert!(matches!(tokens.compile(Margins::default()), Err(LimitError::CostUnknown { .. })));
-    }
+fn zone_name(zone: &TimeZone) -> &str {
+    zone.iana_name().unwrap_or("UTC")
 }

@@ -5,10 +5,13 @@ use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use super::{Limit, LimitError, Rule, Unit};
+use crate::meter::{Calendar, Period};
 
 const FORMS: &str = "an amount and a period such as `1000/s`, `10k/min`, `100/6s`, `50/s bucket 10`, \
-                     or `concurrency 20`";
+                     `1000/s counter`, `10k/day UTC`, or `concurrency 20`";
 /// A day can have 25 hours where clocks change; a window that holds for those holds for all.
 const CLOCK_CHANGE: Duration = Duration::from_secs(3_600);
 const MAX_AMOUNT: u64 = 1_000_000_000_000;
@@ -57,23 +60,62 @@ impl Parser<'_> {
             }
             _ => return Err(self.syntax("the unit is one word, as in `2M tokens/min`".to_owned())),
         };
-        let rest: Vec<&str> = rest.split_whitespace().collect();
-        let (per, capacity) = match rest.as_slice() {
-            [per @ .., "bucket" | "burst" | "capacity", capacity] => (per, Some(capacity)),
-            per => (per, None),
+        let mut rest: Vec<&str> = rest.split_whitespace().collect();
+        let also_per_second =
+            rest.ends_with(&["also", "per", "second"]) || rest.ends_with(&["also", "per", "s"]);
+        if also_per_second {
+            rest.truncate(rest.len() - 3);
+        }
+        // A count and its unit may stand apart: `100/6 s`.
+        let joined;
+        if let [count, unit, ..] = rest[..]
+            && count.bytes().all(|b| b.is_ascii_digit())
+        {
+            joined = format!("{count}{unit}");
+            rest.splice(..2, [joined.as_str()]);
+        }
+        let Some((per, how)) = rest.split_first() else {
+            return Err(self.syntax("write it as AMOUNT/PERIOD".to_owned()));
         };
-        let per = match per {
-            [per] => self.period(per)?,
-            [count, unit] if count.bytes().all(|b| b.is_ascii_digit()) => {
-                self.period(&format!("{count}{unit}"))?
+        let rule = match *how {
+            [] | ["window"] => Rule::Window { per: self.period(per)? },
+            ["counter"] => Rule::Counter { per: self.period(per)? },
+            ["unknown"] => Rule::Unknown { per: self.period(per)? },
+            ["bucket" | "burst" | "capacity", capacity] => Rule::Bucket {
+                per: self.period(per)?,
+                capacity: self.amount(capacity)?,
+                step: Duration::ZERO,
+            },
+            ["bucket" | "burst" | "capacity", capacity, "step", step] => Rule::Bucket {
+                per: self.period(per)?,
+                capacity: self.amount(capacity)?,
+                step: self.period(step)?,
+            },
+            [zone] if zone == "utc" || zone.contains('/') => Rule::Calendar(self.calendar(per, zone)?),
+            _ => {
+                return Err(self.syntax(
+                    "after the period may stand `bucket N`, `counter`, `unknown` or a time zone".to_owned(),
+                ));
             }
-            _ => return Err(self.syntax("after the period only `bucket N` may stand".to_owned())),
         };
-        let rule = match capacity {
-            None => Rule::Window { per },
-            Some(capacity) => Rule::Bucket { per, capacity: self.amount(capacity)? },
+        let limit = Limit::new(amount, rule).counting(unit);
+        Ok(if also_per_second { limit.also_per_second() } else { limit })
+    }
+
+    fn calendar(&self, period: &str, zone: &str) -> Result<Calendar, LimitError> {
+        let period = match period {
+            "d" | "day" => Period::Day,
+            "w" | "week" => Period::Week,
+            "month" => Period::Month,
+            _ => {
+                let hint = format!("`{period}` has no calendar: a time zone goes with day, week or month");
+                return Err(self.syntax(hint));
+            }
         };
-        Ok(Limit { amount, unit, rule, cost: None })
+        let zone = TimeZone::get(zone).map_err(|_| {
+            self.syntax(format!("`{zone}` is not a time zone; write `UTC` or one such as `Europe/Berlin`"))
+        })?;
+        Ok(Calendar { period, zone })
     }
 
     fn amount(&self, text: &str) -> Result<NonZeroU64, LimitError> {
@@ -156,10 +198,10 @@ impl Parser<'_> {
     }
 }
 
-/// A window's length, as people write it.
-pub(super) struct Period(pub(super) Duration);
+/// A length of time, as people write it.
+pub(super) struct Span(pub(super) Duration);
 
-impl fmt::Display for Period {
+impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = self.0.as_millis();
         let day = 86_400_000;
@@ -199,19 +241,38 @@ mod tests {
         ] {
             let parsed = limit(text);
             assert_eq!(parsed.amount(), amount, "{text}");
-            assert_eq!(parsed.rule(), Rule::Window { per: Duration::from_millis(per_ms) }, "{text}");
+            assert_eq!(parsed.rule(), &Rule::Window { per: Duration::from_millis(per_ms) }, "{text}");
             assert_eq!(parsed.unit(), &Unit::Requests, "{text}");
         }
         assert_eq!(limit("concurrency 20"), Limit::concurrency(NonZeroU64::new(20).unwrap()));
         assert_eq!(limit("2M tokens/min").unit(), &Unit::Named("tokens".into()));
-        let Rule::Bucket { per, capacity } = limit("50/s bucket 10").rule() else { panic!() };
-        assert_eq!((per, capacity.get()), (Duration::from_secs(1), 10));
+        let Rule::Bucket { per, capacity, step } = limit("50/s bucket 10").rule().clone() else { panic!() };
+        assert_eq!((per, capacity.get(), step), (Duration::from_secs(1), 10, Duration::ZERO));
+        assert_eq!(limit("100/6 s counter").rule(), &Rule::Counter { per: Duration::from_secs(6) });
+        let Rule::Calendar(calendar) = limit("2M tokens/month america/los_angeles").rule().clone() else {
+            panic!()
+        };
+        assert_eq!(calendar.period, Period::Month);
+        assert_eq!(calendar.zone.iana_name(), Some("America/Los_Angeles"));
     }
 
     #[test]
     fn printed_limits_parse_to_themselves() {
-        for text in ["1000/s", "10000/min", "100/6s", "5/250ms", "50/s bucket 10", "concurrency 20", "3/2day"]
-        {
+        for text in [
+            "1000/s",
+            "10000/min",
+            "100/6s",
+            "5/250ms",
+            "50/s bucket 10",
+            "50/s bucket 10 step 250ms",
+            "1000/s counter",
+            "1000 points/min unknown",
+            "10/day UTC",
+            "10/week Europe/Berlin",
+            "6000/min also per second",
+            "concurrency 20",
+            "3/2day",
+        ] {
             assert_eq!(limit(text).to_string(), text);
             assert_eq!(limit(&limit(text).to_string()), limit(text));
         }
@@ -228,6 +289,8 @@ mod tests {
             ("100/fortnight", "use ms, s, min"),
             ("many/s", "not an amount"),
             ("1000/s burst", "bucket N"),
+            ("10/day Europe/Nowhere", "such as `Europe/Berlin`"),
+            ("10/min UTC", "goes with day, week or month"),
             ("9999999999999999/s", "not an amount"),
             ("5000G/s", "leave the limit away"),
             ("1/99999999999day", "400 days"),

@@ -12,19 +12,18 @@ use crate::time::nanos;
 pub(crate) struct Spread {
     /// Nanoseconds per unit; rounded down, since the meter below is what must hold.
     interval: u64,
-    /// How late a grant may come without losing its place: timers are late by a millisecond or
-    /// so, and connections are sometimes not ready.
-    tolerance: u64,
     /// The next place; `None` before the first grant.
     next: Option<u64>,
 }
 
+/// How late a grant may come without losing its place, at least and at most: timers are late by a
+/// millisecond or so, connections are sometimes not ready, and what is given back leaves a gap.
+const LATENESS: (u64, u64) = (10_000_000, 100_000_000);
+
 impl Spread {
     /// `units` per `window`.
     pub(crate) fn new(units: u64, window: Duration) -> Self {
-        const LATENESS: (u64, u64) = (10_000_000, 100_000_000); // 10 ms to 100 ms
-        let interval = nanos(window) / units.max(1);
-        Self { interval, tolerance: (2 * interval).clamp(LATENESS.0, LATENESS.1), next: None }
+        Self { interval: nanos(window) / units.max(1), next: None }
     }
 
     pub(crate) fn readiness(&self, now: Time) -> Readiness {
@@ -36,9 +35,19 @@ impl Spread {
 
     pub(crate) fn take(&mut self, cost: u64, now: Time) {
         // Time that passed unused beyond the tolerance is gone; within it, it is caught up.
-        let now = now.as_nanos();
-        let from = self.next.map_or(now, |next| next.max(now.saturating_sub(self.tolerance)));
-        self.next = Some(from.saturating_add(self.interval.saturating_mul(cost)));
+        let (now, place) = (now.as_nanos(), self.interval.saturating_mul(cost));
+        let tolerance = place.saturating_mul(2).clamp(LATENESS.0, LATENESS.1);
+        let from = self.next.map_or(now, |next| next.max(now.saturating_sub(tolerance)));
+        self.next = Some(from.saturating_add(place));
+    }
+
+    /// A call has turned out to cost something else than was taken for it.
+    pub(crate) fn correct(&mut self, taken: u64, actual: u64) {
+        let place = |next: u64| {
+            let later = next.saturating_add(self.interval.saturating_mul(actual));
+            later.saturating_sub(self.interval.saturating_mul(taken))
+        };
+        self.next = self.next.map(place);
     }
 }
 
@@ -58,5 +67,16 @@ mod tests {
             late = next + Duration::from_millis(3);
         }
         assert_eq!(late, Time::from_millis(1_000 + 50 * 100 + 3));
+    }
+
+    #[test]
+    fn what_cost_less_gives_its_place_to_others() {
+        let mut spread = Spread::new(1_000, Duration::from_secs(1));
+        spread.take(40, Time::ZERO);
+        assert_eq!(spread.readiness(Time::ZERO), Readiness::At(Time::from_millis(40)));
+        spread.correct(40, 10);
+        assert_eq!(spread.readiness(Time::ZERO), Readiness::At(Time::from_millis(10)));
+        spread.correct(10, 60);
+        assert_eq!(spread.readiness(Time::ZERO), Readiness::At(Time::from_millis(60)));
     }
 }

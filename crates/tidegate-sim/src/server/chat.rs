@@ -13,8 +13,19 @@ use super::respond;
 /// What completions are made of; each word passes for one token.
 const WORDS: [&str; 8] = ["tide", "gate", "ebb", "flow", "lock", "basin", "quay", "moon"];
 
+/// Where completions are asked for.
+pub(super) const PATH: &str = "/v1/chat/completions";
+
+/// Most words of an answer; what a prompt that sets no limit has to reckon with.
+const MAX_WORDS: u64 = 256;
+
+/// What a completion really cost; rides on its response.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TotalTokens(pub(super) u64);
+
+/// A request for a completion.
 #[derive(Deserialize)]
-struct Prompt {
+pub(super) struct Prompt {
     model: Option<String>,
     messages: Vec<Message>,
     max_tokens: Option<u64>,
@@ -29,10 +40,25 @@ struct Message {
     content: Value,
 }
 
+impl Prompt {
+    pub(super) fn read(body: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(body)
+    }
+
+    /// An upper bound of what it costs, as providers reserve it: the prompt and the longest answer that it allows.
+    pub(super) fn most_tokens(&self) -> u64 {
+        self.tokens().saturating_add(self.max_completion_tokens.or(self.max_tokens).unwrap_or(MAX_WORDS))
+    }
+
+    fn tokens(&self) -> u64 {
+        self.messages.iter().map(Message::characters).sum::<u64>().div_ceil(4)
+    }
+}
+
 /// Answers a prompt: `prompt_tokens` is a quarter of its characters, rounded up; `completion_tokens` is between
 /// 16 and 256 by seed and content, or what the prompt allows if that is less.
-pub(super) fn complete(body: &[u8], seed: u64) -> Response<Body> {
-    let prompt: Prompt = match serde_json::from_slice(body) {
+pub(super) fn complete(prompt: &serde_json::Result<Prompt>, seed: u64) -> Response<Body> {
+    let prompt = match prompt {
         Ok(prompt) => prompt,
         Err(error) => return refuse(&error.to_string()),
     };
@@ -44,13 +70,13 @@ pub(super) fn complete(body: &[u8], seed: u64) -> Response<Body> {
     let hash = hasher.finish();
 
     let mut rng = Rng::with_seed(hash);
-    let wanted = rng.u64(16..=256);
+    let wanted = rng.u64(16..=MAX_WORDS);
     let allowed = prompt.max_completion_tokens.or(prompt.max_tokens).unwrap_or(u64::MAX);
     let completion_tokens = wanted.min(allowed);
     let words: Vec<_> = (0..completion_tokens).map(|_| WORDS[rng.usize(..WORDS.len())]).collect();
-    let prompt_tokens = prompt.messages.iter().map(Message::characters).sum::<u64>().div_ceil(4);
+    let prompt_tokens = prompt.tokens();
 
-    respond::json(&json!({
+    let mut response = respond::json(&json!({
         "id": format!("chatcmpl-{hash:016x}"),
         "object": "chat.completion",
         // The answer to a prompt is always the same, its date too.
@@ -66,7 +92,9 @@ pub(super) fn complete(body: &[u8], seed: u64) -> Response<Body> {
             "completion_tokens": completion_tokens,
             "total_tokens": prompt_tokens + completion_tokens,
         },
-    }))
+    }));
+    response.extensions_mut().insert(TotalTokens(prompt_tokens + completion_tokens));
+    response
 }
 
 impl Message {

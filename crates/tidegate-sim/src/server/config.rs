@@ -3,6 +3,10 @@
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
+use std::time::{Duration, SystemTime};
+
+use http::HeaderName;
+use jiff::Timestamp;
 
 use crate::fault::Faults;
 use crate::latency::Latency;
@@ -16,12 +20,21 @@ pub struct SimConfig {
     pub addr: SocketAddr,
     /// A request is accepted if all of these accept it.
     pub limits: Vec<LimitSpec>,
+    /// The header that names whose limits a request counts against: each value has all limits for itself.
+    pub per: Option<HeaderName>,
     /// Whether rejected requests use the limits up, too.
     pub reject_counts: bool,
     /// Time between a request's arrival and the limiter's check.
     pub jitter: Latency,
-    /// Time between the check and the answer.
+    /// Time between the check and the answer's head.
     pub service: Latency,
+    /// Time between the head and the last byte of the answer's body, which comes in a few pieces.
+    pub body: Latency,
+    /// Whether all limits of tokens on one node put the actual cost in the place of the reserved one.
+    pub refund: bool,
+    /// What the provider's wall clock shows at its start or last reset, for calendars and the `Date` header; the
+    /// system's time if not given.
+    pub clock: Option<WallTime>,
     /// What goes wrong on purpose.
     pub faults: Faults,
     /// How a 429 says when to come back.
@@ -38,14 +51,49 @@ impl Default for SimConfig {
         Self {
             addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             limits: Vec::new(),
+            per: None,
             reject_counts: false,
             jitter: Latency::ZERO,
             service: Latency::ZERO,
+            body: Latency::ZERO,
+            refund: false,
+            clock: None,
             faults: Faults::default(),
             retry_after: RetryAfter::None,
             ratelimit_headers: false,
             seed: 0,
         }
+    }
+}
+
+/// A moment in civil time, with its offset: `2026-10-25T02:59:50+02:00`. From 1970 to 2262.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WallTime {
+    unix_ns: i64,
+}
+
+impl WallTime {
+    pub(super) fn system_time(self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_nanos(self.unix_ns.unsigned_abs())
+    }
+}
+
+impl FromStr for WallTime {
+    type Err = SpecError;
+
+    fn from_str(input: &str) -> Result<Self, SpecError> {
+        let time = input.parse::<Timestamp>().ok();
+        let unix_ns = time.and_then(|time| i64::try_from(time.as_nanosecond()).ok()).filter(|ns| *ns >= 0);
+        unix_ns.map(|unix_ns| Self { unix_ns }).ok_or_else(|| {
+            let hint = "write `2026-10-25T02:59:50+02:00`, or `Z` for UTC; from 1970 to 2262";
+            SpecError::new("clock", input, "not a date and time with an offset", hint)
+        })
+    }
+}
+
+impl fmt::Display for WallTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Timestamp::from_nanosecond(self.unix_ns.into()).map_err(|_| fmt::Error)?.fmt(f)
     }
 }
 
@@ -94,6 +142,16 @@ impl fmt::Display for RetryAfter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn wall_times_need_an_offset() {
+        let time: WallTime = "2026-10-25T02:59:50+02:00".parse().unwrap();
+        assert_eq!(time.to_string(), "2026-10-25T00:59:50Z");
+        assert_eq!(time.to_string().parse(), Ok(time));
+        for bad in ["", "2026-10-25T02:59:50", "2026-10-25", "1969-12-31T23:59:59Z", "2300-01-01T00:00:00Z"] {
+            assert!(bad.parse::<WallTime>().unwrap_err().hint().contains("+02:00"), "{bad}");
+        }
+    }
 
     #[test]
     fn retry_after_reads_what_it_prints() {

@@ -13,13 +13,18 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
 use super::body::Body;
+use super::call::Call;
 use super::{chat, respond};
 
 /// Largest answer of `/big`.
 const MAX_BIG: u64 = 16 << 30;
 
 /// Answers an accepted request.
-pub(super) fn answer(head: &Parts, body: &Bytes, seed: u64) -> Response<Body> {
+pub(super) fn answer(call: &Call, seed: u64) -> Response<Body> {
+    if let Some(prompt) = &call.prompt {
+        return chat::complete(prompt, seed);
+    }
+    let head = &call.head;
     let path = head.uri.path();
     if let Some(id) = path.strip_prefix("/v1/users/") {
         return only(head, &Method::GET, || user(id));
@@ -28,11 +33,12 @@ pub(super) fn answer(head: &Parts, body: &Bytes, seed: u64) -> Response<Body> {
         return only(head, &Method::GET, || status(code));
     }
     match path {
-        "/v1/chat/completions" => only(head, &Method::POST, || chat::complete(body, seed)),
+        // Those that are posted have a prompt.
+        chat::PATH => only(head, &Method::POST, respond::not_found),
         "/redirect" => only(head, &Method::GET, || redirect(head)),
         "/gzip" => only(head, &Method::GET, gzip),
         "/big" => only(head, &Method::GET, || big(head)),
-        _ if path.starts_with("/echo") => echo(head, body),
+        _ if path.starts_with("/echo") => echo(head, &call.body),
         _ => respond::not_found(),
     }
 }

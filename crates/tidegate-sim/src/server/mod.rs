@@ -2,7 +2,11 @@
 //!
 //! What happens to a request, in this order: it has arrived completely (head and body) → jitter, which stands
 //! for the network before the check → the limiter counts it → rejected: 429 at once; accepted: the service
-//! time passes → answer or fault. Paths that begin with `/_` are served at once and never limited.
+//! time passes → answer or fault, the body in its own time. Paths that begin with `/_` are served at once and
+//! never limited.
+//!
+//! In limits of tokens a request costs what its header `x-cost` says; without one, a completion costs its prompt
+//! and the longest answer that it allows until the actual cost is known, and all else 1.
 //!
 //! | endpoint | answers |
 //! | --- | --- |
@@ -17,6 +21,7 @@
 //! | `/_reset` | fresh counters and limits |
 
 mod body;
+mod call;
 mod chat;
 mod clock;
 mod config;
@@ -24,7 +29,10 @@ mod endpoints;
 mod respond;
 mod served;
 mod service;
+mod shared;
 mod state;
+mod stats;
+mod tenants;
 mod wire;
 
 use std::io;
@@ -40,10 +48,10 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-pub use config::{RetryAfter, SimConfig};
-pub use state::{FaultCounts, LimitRejections, Stats, WorstWindowStats};
+pub use config::{RetryAfter, SimConfig, WallTime};
+pub use stats::{FaultCounts, LimitRejections, Stats, WorstWindowStats};
 
-use service::Shared;
+use shared::Shared;
 use wire::{Connection, Wire};
 
 /// Connections served at once; further ones wait in the kernel's queue.
@@ -93,7 +101,7 @@ pub struct SimHandle {
 
 impl Sim {
     /// Listens on the configured address; connections wait until [`run`](Self::run). Needs a tokio runtime
-    /// with I/O and time. The clock of fixed windows begins here.
+    /// with I/O and time. The provider's clock begins here.
     pub fn bind(config: SimConfig) -> Result<Self, SimError> {
         let addr = config.addr;
         let bind_error = |source| SimError::Bind { addr, source };

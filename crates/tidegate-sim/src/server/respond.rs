@@ -1,6 +1,6 @@
 //! Answers that are alike for all endpoints.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER};
@@ -9,7 +9,6 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::body::Body;
-use super::clock;
 use super::config::RetryAfter;
 use crate::model::Standing;
 
@@ -42,8 +41,13 @@ pub(super) fn not_found() -> Response<Body> {
     error(StatusCode::NOT_FOUND, "not_found", "there is no such endpoint")
 }
 
-/// 429, because of this limit or of a pause.
-pub(super) fn too_many(limit: Option<&str>, wait: Option<Duration>, form: RetryAfter) -> Response<Body> {
+/// 429, because of this limit or of a pause, at this wall time.
+pub(super) fn too_many(
+    limit: Option<&str>,
+    wait: Option<Duration>,
+    form: RetryAfter,
+    wall: SystemTime,
+) -> Response<Body> {
     let body = json!({ "error": {
         "type": "rate_limited",
         "message": limit.map_or("paused".to_owned(), |limit| format!("the limit `{limit}` has no room")),
@@ -52,7 +56,7 @@ pub(super) fn too_many(limit: Option<&str>, wait: Option<Duration>, form: RetryA
     } });
     let mut response = json_bytes(StatusCode::TOO_MANY_REQUESTS, body.to_string());
     if let Some(wait) = wait {
-        add_retry_after(response.headers_mut(), wait, form);
+        add_retry_after(response.headers_mut(), wait, form, wall);
     }
     response
 }
@@ -86,7 +90,7 @@ fn with_type(status: StatusCode, content_type: HeaderValue, body: Body) -> Respo
     response
 }
 
-fn add_retry_after(headers: &mut HeaderMap, wait: Duration, form: RetryAfter) {
+fn add_retry_after(headers: &mut HeaderMap, wait: Duration, form: RetryAfter, wall: SystemTime) {
     match form {
         RetryAfter::None => {}
         RetryAfter::Seconds => {
@@ -97,7 +101,7 @@ fn add_retry_after(headers: &mut HeaderMap, wait: Duration, form: RetryAfter) {
         }
         RetryAfter::HttpDate => {
             // Dates have whole seconds and are cut, so one nanosecond short of a second more rounds up.
-            let date = httpdate::fmt_http_date(clock::wall() + wait + Duration::from_nanos(999_999_999));
+            let date = httpdate::fmt_http_date(wall + wait + Duration::from_nanos(999_999_999));
             if let Ok(value) = HeaderValue::try_from(date) {
                 headers.insert(RETRY_AFTER, value);
             }

@@ -2,26 +2,30 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::service::Shared;
+use super::shared::Shared;
+use super::state::Ticket;
 
 /// What the socket and the answers of one connection have to tell each other.
 pub(super) struct Connection {
     pub(super) shared: Arc<Shared>,
     /// Answers that hyper has taken over and not yet flushed.
-    unflushed: AtomicU64,
+    unflushed: Mutex<Vec<Ticket>>,
     reset: AtomicBool,
 }
 
 /// An accepted request in service. Dropping it means that the answer is complete in hyper's buffer, or will
 /// never be; the provider counts it as ended with the next flush, or when the connection ends.
-pub(super) struct InService(Arc<Connection>);
+pub(super) struct InService {
+    connection: Arc<Connection>,
+    ticket: Ticket,
+}
 
 /// The socket itself.
 pub(super) struct Wire {
@@ -31,7 +35,7 @@ pub(super) struct Wire {
 
 impl Connection {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, unflushed: AtomicU64::new(0), reset: AtomicBool::new(false) }
+        Self { shared, unflushed: Mutex::default(), reset: AtomicBool::new(false) }
     }
 
     /// Makes the connection end in a TCP reset.
@@ -40,8 +44,9 @@ impl Connection {
     }
 
     fn release(&self) {
-        if self.unflushed.load(Ordering::Relaxed) > 0 {
-            self.shared.finish(self.unflushed.swap(0, Ordering::Relaxed));
+        let mut unflushed = self.unflushed.lock().unwrap_or_else(PoisonError::into_inner);
+        if !unflushed.is_empty() {
+            self.shared.finish(unflushed.drain(..));
         }
     }
 }
@@ -53,14 +58,20 @@ impl Drop for Connection {
 }
 
 impl InService {
-    pub(super) fn new(connection: Arc<Connection>) -> Self {
-        Self(connection)
+    pub(super) fn new(connection: Arc<Connection>, ticket: Ticket) -> Self {
+        Self { connection, ticket }
+    }
+
+    /// What the request turned out to cost.
+    pub(super) fn costs(&mut self, actual: u64) {
+        self.ticket.settlement.actual = actual;
     }
 }
 
 impl Drop for InService {
     fn drop(&mut self) {
-        self.0.unflushed.fetch_add(1, Ordering::Relaxed);
+        let unflushed = &self.connection.unflushed;
+        unflushed.lock().unwrap_or_else(PoisonError::into_inner).push(self.ticket);
     }
 }
 

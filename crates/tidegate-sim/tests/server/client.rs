@@ -63,6 +63,17 @@ impl Provider {
         self.get("/_stats").json()
     }
 
+    /// Until this number in `/_stats` is that; the deadline ends it if it never is.
+    pub(crate) fn wait_for(&self, pointer: &str, number: u64) {
+        let mut client = self.connect();
+        for _ in 0..100_000 {
+            if client.get("/_stats").json().pointer(&format!("/{pointer}")) == Some(&Value::from(number)) {
+                return;
+            }
+        }
+        panic!("{pointer} is never {number}: {:?}", self.handle.stats());
+    }
+
     pub(crate) fn stop(mut self) -> Result<(), SimError> {
         self.handle.shutdown();
         self.thread.take().unwrap().join().unwrap()

@@ -106,10 +106,10 @@ fn concurrency_is_freed_when_the_client_has_gone() {
     for client in &mut hanging {
         client.send("GET", "/echo", "", b"");
     }
-    wait_for(&provider, 2);
+    provider.wait_for("in_service", 2);
     assert_eq!(provider.get("/echo").status, 429);
     drop(hanging);
-    wait_for(&provider, 0);
+    provider.wait_for("in_service", 0);
     let stats = provider.stats();
     assert_eq!((&stats["greatest_concurrency"], &stats["faults"]["hang"]), (&json!(2), &json!(2)));
 }
@@ -121,10 +121,10 @@ fn a_request_is_in_service_until_its_answer_is_written() {
     let mut slow = provider.connect();
     // More than all buffers on the way can take.
     slow.send("GET", &format!("/big?bytes={SIZE}"), "", b"");
-    wait_for(&provider, 1);
+    provider.wait_for("in_service", 1);
     assert_eq!(provider.get("/echo").status, 429);
     assert_eq!(slow.answer(false).unwrap().body.len(), SIZE);
-    wait_for(&provider, 0);
+    provider.wait_for("in_service", 0);
     assert_eq!(provider.get("/echo").status, 200);
 }
 
@@ -134,7 +134,7 @@ fn rejections_do_not_wait_for_the_service_time() {
     let provider = Provider::start(SimConfig { service, ..config(&["rolling 1/h"], &[]) });
     let mut waiting = provider.connect();
     waiting.send("GET", "/echo", "", b"");
-    wait_for(&provider, 1);
+    provider.wait_for("in_service", 1);
     assert_eq!(provider.get("/echo").status, 429);
 }
 
@@ -194,7 +194,7 @@ fn shutdown_ends_what_is_open() {
     let provider = Provider::start(config(&[], &["hang 100%"]));
     let mut hanging = provider.connect();
     hanging.send("GET", "/echo", "", b"");
-    wait_for(&provider, 1);
+    provider.wait_for("in_service", 1);
     assert!(provider.stop().is_ok());
     // A clean end or a reset, but an end.
     assert!(!matches!(hanging.0.read(&mut [0; 1]), Ok(1)));
@@ -206,15 +206,4 @@ fn an_address_in_use_is_named() {
     let config = SimConfig { addr: provider.addr, ..SimConfig::default() };
     let error = tidegate_sim::serve_blocking(config, |_, _| panic!("bound twice")).unwrap_err();
     assert!(error.to_string().contains(&provider.addr.to_string()), "{error}");
-}
-
-/// Until so many requests are in service; the client's deadline ends it if they never are.
-fn wait_for(provider: &Provider, in_service: u64) {
-    let mut client = provider.connect();
-    for _ in 0..100_000 {
-        if client.get("/_stats").json()["in_service"] == json!(in_service) {
-            return;
-        }
-    }
-    panic!("never {in_service} in service: {:?}", provider.handle.stats());
 }

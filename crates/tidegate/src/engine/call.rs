@@ -1,18 +1,19 @@
 //! One attempt: send, wait for the head, read the body, and say what happened.
 
 use std::borrow::Cow;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName};
+use http::header::{AGE, CONTENT_TYPE, DATE, HeaderMap, HeaderName};
 use http::{Method, StatusCode, Uri};
-use tidegate_core::Outcome;
+use tidegate_core::{Outcome, WallClock};
 use tidegate_quota::Permit;
 
 use super::outcome::Brought;
-use super::work::Job;
-use super::{Engine, lock};
+use super::work::{Job, LaneId};
+use super::{Ended, Engine, lock};
 use crate::http::{CallError, CallFault, Connect, Exchange, Head, Origin, Sent};
+use crate::retry::Human;
 use crate::sink::{Failure, FailureKind};
 use crate::template::Call;
 use crate::verdict::{Answer, Cause, Tried, Trouble, Verdict, judge, retry_after};
@@ -21,6 +22,8 @@ use crate::verdict::{Answer, Cause, Tried, Trouble, Verdict, judge, retry_after}
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// The shortest pause after a 429, unless the shortest window is shorter still.
 const LEAST_SILENCE: Duration = Duration::from_secs(1);
+/// How far the clock that counts may be from the one that a provider's `Date` is read from.
+const DATE_SKEW: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Makes the call on `connection` and carries the row on.
@@ -36,18 +39,23 @@ impl Engine {
         job.first_sent.get_or_insert(sent);
         lock(&self.stats).sent(sent);
 
-        let request = request(&job.call);
+        let (request, lane) = (request(&job.call), job.lane);
         let mut under_way = UnderWay { engine: self, job: Some(job) };
         let mut head = None;
         // A call that fails is aborted by then: nothing of it is sent after the permit is settled.
-        let result = self.exchange(connection, request, &mut permit, &mut head).await;
+        let result = self.exchange(connection, request, lane, &mut permit, &mut head).await;
         let Some(mut job) = under_way.job.take() else { return };
         let outcome = match &result {
             Err(CallError { sent: Sent::NotSent, .. }) => Outcome::NotSent,
+            Err(CallError { fault: CallFault::Timeout(_), .. }) => Outcome::TimedOut,
             Err(CallError { sent: Sent::Unknown, .. }) => Outcome::Unknown,
             _ => Outcome::Answered,
         };
-        let over = permit.settle(outcome);
+        let actual = result.as_ref().ok().and_then(|body| self.charges.actual(job.costs, body));
+        let over = match actual {
+            Some(actual) => permit.settle_costing(outcome, &actual),
+            None => permit.settle(outcome),
+        };
         {
             let mut stats = lock(&self.stats);
             if outcome == Outcome::NotSent {
@@ -68,8 +76,9 @@ impl Engine {
         if outcome == Outcome::NotSent {
             job.attempts -= 1;
             job.sends -= 1;
-            self.units_are_back();
+            self.units_are_back(job.lane);
         } else {
+            self.answer_came(job.lane);
             job.unsent = 0;
         }
         let mut brought = Brought {
@@ -100,35 +109,59 @@ impl Engine {
         &self,
         connection: &mut impl Exchange,
         request: http::Request<Bytes>,
+        lane: LaneId,
         permit: &mut Permit,
         head: &mut Option<Head>,
     ) -> Result<Bytes, CallError> {
         let sent = permit.granted_at();
         let received = connection.send(request).await?;
         // Any pause before the units go back: nothing may slip through in between.
-        self.heed(&received);
+        self.heed(&received, permit);
         let answered = permit.answered();
         lock(&self.stats).answered(answered, Some(answered.since(sent)));
-        self.wake_if_waiting_for_answers();
+        self.answer_came(lane);
         *head = Some(received);
         connection.body().await
     }
 
-    /// Pauses the quota if the answer asks for it: 429, and 503 with Retry-After.
-    fn heed(&self, head: &Head) {
+    /// What an answer tells of the quota: a 429, or a 503 with Retry-After, asks for silence; the
+    /// date says where in its calendar the provider is.
+    fn heed(&self, head: &Head, permit: &Permit) {
+        if self.charges.follows_calendar()
+            && let Some(date) = date(&head.headers)
+        {
+            permit.observe(WallClock::from_date(date, permit.granted_at(), self.clock.now(), DATE_SKEW));
+        }
         let asked = retry_after(&head.headers, self.wall(self.clock.now()));
-        match (head.status, asked) {
-            (StatusCode::TOO_MANY_REQUESTS, Some(silence)) => {
-                // A "Retry-After: 0" must not make us ask as fast as the network goes.
-                self.pause(silence.max(self.throttle.min(LEAST_SILENCE)), head.status.as_u16());
+        match head.status {
+            StatusCode::TOO_MANY_REQUESTS => {
+                // Without a limit there is no hold to wait for; and a "Retry-After: 0" must not make us
+                // ask as fast as the network goes.
+                let silence = match asked {
+                    Some(asked) => Some(asked.max(self.throttle.min(LEAST_SILENCE))),
+                    None if self.limits.is_empty() => Some(self.throttle),
+                    None => None,
+                };
+                self.park_if_longer(silence, head.status);
+                if let Some(incident) = permit.rejected(silence) {
+                    lock(&self.stats).incident(permit.granted_at(), incident, asked);
+                }
             }
-            (StatusCode::SERVICE_UNAVAILABLE, Some(silence)) => {
-                self.pause(silence, head.status.as_u16());
-            }
-            (StatusCode::TOO_MANY_REQUESTS, None) if self.gate.paused().is_none() => {
-                self.pause(self.throttle, head.status.as_u16());
+            StatusCode::SERVICE_UNAVAILABLE if asked.is_some() => {
+                self.park_if_longer(asked, head.status);
+                permit.pause(asked.unwrap_or_default());
             }
             _ => {}
+        }
+    }
+
+    /// Stops the job if the provider asks for more silence than it may wait for.
+    fn park_if_longer(&self, asked: Option<Duration>, status: StatusCode) {
+        if let Some(silence) = asked.filter(|silence| *silence > self.retry.max_pause) {
+            let (status, silence, most) = (status.as_u16(), Human(silence), Human(self.retry.max_pause));
+            self.stop(Ended::Stopped(format!(
+                "the provider answered {status} and asks for silence of {silence}, more than max_pause = {most}"
+            )));
         }
     }
 
@@ -187,7 +220,7 @@ impl Engine {
     /// that is away, this is the row's own trouble, and costs it an attempt.
     pub(super) fn led_astray(&self, mut job: Box<Job>, permit: Permit, why: &str) {
         permit.settle(Outcome::NotSent);
-        self.units_are_back();
+        self.units_are_back(job.lane);
         job.attempts += 1;
         let verdict = if job.attempts < self.retry.attempts {
             Verdict::Retry { cause: Cause::Network }
@@ -254,6 +287,17 @@ fn trouble(error: &CallError) -> Trouble {
         (_, CallFault::Coding { .. } | CallFault::UnknownCoding(_)) => Trouble::BadBody,
         _ => Trouble::Network,
     }
+}
+
+/// The `Date` of an answer, in seconds since 1970; `None` of one that a cache has kept (RFC 9111,
+/// section 5.1).
+fn date(headers: &HeaderMap) -> Option<i64> {
+    if headers.contains_key(AGE) {
+        return None;
+    }
+    let date = httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()?;
+    let since = date.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_secs()).ok()
 }
 
 /// The absolute target of a redirect.

@@ -31,7 +31,7 @@ impl Engine {
         };
         let mut summary = lock(&self.stats).summary(self.clock.now(), &words);
         summary.resumed_after_kill = self.state.as_ref().is_some_and(|state| state.resumed_after_kill);
-        let ended = match self.state.as_ref().map(|state| state.end(&summary, &self.limits, &self.gate)) {
+        let ended = match self.state.as_ref().map(|state| state.end(&summary, &self.quotas)) {
             Some(Err(error)) if !matches!(ended, Ended::Output(_)) => Ended::Output(error),
             _ => ended,
         };
@@ -52,22 +52,30 @@ impl Engine {
         if let Some(error) = pool.last_error.as_ref().filter(|_| pool.connected == 0) {
             return Some(format!("{error}; next try in {}", Human(pool.retry_at.since(now))));
         }
-        let wait = pool.wait?;
+        let (wait, partition) = pool.wait.clone()?;
         drop(pool);
+        let of = if partition.is_empty() { String::new() } else { format!("{partition}: ") };
         let until = wait.until.map(|until| until.since(now));
         let long = until.is_none_or(|until| until >= Duration::from_secs(1));
         match (wait.why, until) {
             (Why::Paused, Some(until)) => {
-                Some(format!("the provider asked for silence, {} to go", Human(until)))
+                Some(format!("{of}the provider asked for silence, {} to go", Human(until)))
             }
             (Why::Limit(i), Some(until)) if long => {
-                Some(format!("limit {} is used up, {} to go", self.limits[i], Human(until)))
+                Some(format!("{of}limit {} is used up, {} to go", self.limits[i], Human(until)))
             }
             (Why::Pacing(i), Some(until)) if long => {
                 let until = Human(until);
-                Some(format!("calls are spread evenly over {}, the next in {until}", self.limits[i]))
+                Some(format!("{of}calls are spread evenly over {}, the next in {until}", self.limits[i]))
             }
-            (Why::Limit(i), None) => Some(format!("limit {} waits for answers", self.limits[i])),
+            (Why::Limit(i), None) => Some(format!("{of}limit {} waits for answers", self.limits[i])),
+            (Why::Stalled, Some(until)) => Some(format!(
+                "{of}the provider does not answer any more; the next call to see whether it does goes in {}",
+                Human(until)
+            )),
+            (Why::Stalled, None) => Some(format!(
+                "{of}the provider does not answer any more; one call waits to see whether it does"
+            )),
             _ => None,
         }
     }

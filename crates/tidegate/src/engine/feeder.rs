@@ -201,7 +201,8 @@ impl State {
     }
 }
 
-fn size(row: &Row) -> usize {
+/// Bytes of a row's record.
+pub(super) fn size(row: &Row) -> usize {
     match &row.record {
         Ok(Record::Line(line)) => line.len(),
         Ok(Record::Fields { values, .. }) => values.as_slice().len(),

@@ -9,6 +9,7 @@ mod call;
 mod ending;
 mod feeder;
 mod outcome;
+mod pump;
 mod run;
 mod work;
 mod worker;
@@ -18,8 +19,8 @@ use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tidegate_core::{Outcome, Time, Wait, Why};
-use tidegate_quota::{Clock, Gate, Permit};
+use tidegate_core::{Limit, Outcome, Time, Wait};
+use tidegate_quota::{Clock, Partitions, Permit};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinError, JoinSet, yield_now};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
@@ -27,10 +28,10 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use self::feeder::Feeder;
 use self::outcome::Held;
 pub use self::run::{Ended, Handle, Report, Run};
-use self::work::{Job, Next, Work};
+use self::work::{Job, LaneId, Work};
 use self::writer::Writer;
 use crate::http::Connect;
-use crate::job::{Prepared, State, StopPolicy};
+use crate::job::{Charges, Prepared, State, StopPolicy};
 use crate::report::Stats;
 use crate::retry::RetryPolicy;
 use crate::template::{KeyTemplate, Template};
@@ -40,18 +41,9 @@ use crate::verdict::Accept;
 const TICK: Duration = Duration::from_millis(100);
 /// How often a run says that it is alive; see `job::State`.
 const BEAT: Duration = Duration::from_secs(1);
-/// Connections that are made at the same time, at most.
-const MOST_CONNECTING: usize = 32;
 /// Idle connections are closed before servers do: some wait only five seconds, and a call that
 /// meets a closing connection has an unknown outcome.
 const IDLE: Duration = Duration::from_secs(4);
-/// While only even pacing holds it back, the pump rests so long between looks: above some hundred
-/// calls a second they are sent in small batches. The pacing catches up what that delays.
-const BATCH: Duration = Duration::from_millis(2);
-/// How long before a permit is due its connection is made.
-const PREPARE: Duration = Duration::from_millis(500);
-/// Rows that fail before they are sent may be this many in a row before others have their turn.
-const RENDER_AT_ONCE: usize = 256;
 
 /// Who reads and writes files.
 #[derive(Clone, Copy)]
@@ -63,7 +55,8 @@ enum Disk {
 }
 
 pub(crate) struct Engine {
-    gate: Gate,
+    quotas: Partitions,
+    charges: Charges,
     clock: Clock,
     template: Template,
     key: Option<KeyTemplate>,
@@ -103,8 +96,8 @@ struct Pool {
     last_error: Option<String>,
     /// When the run last said that it is alive.
     beat_at: Time,
-    /// What the gate said last.
-    wait: Option<Wait>,
+    /// What the gate said last, and of which partition.
+    wait: Option<(Wait, Box<str>)>,
     /// When the pump looks again by itself.
     pump_at: Option<Time>,
     stopping: Option<Ended>,
@@ -119,11 +112,12 @@ struct Idle {
 
 impl Engine {
     fn new(prepared: Prepared, disk: Disk) -> std::io::Result<Self> {
-        let Prepared { job, source, template, key, gate, limits, outputs, state, .. } = prepared;
+        let Prepared { job, source, template, charges, key, quotas, outputs, state, .. } = prepared;
         let wake = Arc::new(Notify::new());
-        let clock = gate.clock();
+        let clock = quotas.clock();
         let before = (outputs.done.succeeded.len(), outputs.done.failed.len());
-        let stats = Stats::new(&limits, clock.now(), before);
+        let limits: Vec<Limit> = quotas.contract().limits().map(|(limit, _)| limit.clone()).collect();
+        let stats = Stats::new(quotas.contract(), charges.is_partitioned(), clock.now(), before);
         let writer = Writer::start(outputs.formatter, outputs.files, disk, Arc::clone(&wake))?;
         let end = job.head.unwrap_or(u64::MAX);
         let feeder = Feeder::start(source, outputs.done, end, disk, Arc::clone(&wake))?;
@@ -137,11 +131,12 @@ impl Engine {
             connections: job.connections,
             drain: job.drain,
             state,
-            gate,
+            work: Mutex::new(Work::new(!charges.is_partitioned())),
+            quotas,
+            charges,
             template,
             key,
             feeder,
-            work: Mutex::default(),
             stats: Mutex::new(stats),
             writer: Mutex::new(writer),
             held: Mutex::new(Held::new(before.0 > 0)),
@@ -167,143 +162,13 @@ impl Engine {
             }
             let look_at = self.look_again_at(until);
             tokio::select! {
+                biased; // the tick is never starved, and a simulation never rolls a die for it
+                _ = tick.tick() => self.tick(),
                 () = self.wake.notified() => {}
                 () = sleep_until(self.clock.instant(look_at.unwrap_or(Time::MAX))), if look_at.is_some() => {}
-                _ = tick.tick() => self.tick(),
             }
             // The network first: nothing else in this loop is sure to let others have their turn.
             yield_now().await;
-        }
-    }
-
-    /// When the pump looks again if nobody wakes it, given when there is something to send.
-    fn look_again_at(&self, until: Option<Time>) -> Option<Time> {
-        let mut pool = self.pool();
-        pool.pump_at = if pool.idle.is_empty() {
-            // Ahead of a permit that has no connection yet, there is one to be made. Once it is
-            // being made, its worker wakes the pump.
-            until.map(|until| until - PREPARE).filter(|at| *at > self.clock.now())
-        } else if pool.wait.is_some_and(|wait| matches!(wait.why, Why::Pacing(_))) {
-            until.map(|until| until.max(self.clock.now() + BATCH))
-        } else {
-            until
-        };
-        pool.pump_at
-    }
-
-    /// Gives work to idle workers as far as it goes; when there will be more to send, if that is
-    /// known.
-    fn hand_out(&self) -> Option<Time> {
-        loop {
-            {
-                let mut pool = self.pool();
-                if pool.stopping.is_some() {
-                    pool.idle.clear(); // they hear it and end
-                    return None;
-                }
-                if pool.idle.is_empty() {
-                    drop(pool);
-                    let due = self.look_ahead();
-                    let wait = self.gate.wait();
-                    self.pool().wait = wait;
-                    return due.or(wait.and_then(|wait| wait.until));
-                }
-            }
-            let (job, permit) = match self.next() {
-                Found::Go(job, permit) => (job, permit),
-                Found::Wait(until) => return until,
-            };
-            let mut given = Some((job, permit));
-            while let Some(work) = given.take() {
-                let Some(worker) = self.pool().idle.pop() else {
-                    self.give_up(work);
-                    return None;
-                };
-                given = worker.give.send(work).err(); // its connection has just closed
-            }
-        }
-    }
-
-    /// The next call and the permit for it.
-    fn next(&self) -> Found {
-        for _ in 0..RENDER_AT_ONCE {
-            if lock(&self.writer).is_full() {
-                return Found::Wait(None); // the writer wakes the pump
-            }
-            let next = lock(&self.work).next(self.clock.now(), &self.feeder);
-            let job = match next {
-                Next::Again(job) => job,
-                Next::Fresh(row) => match self.render(row) {
-                    Some(job) => job,
-                    None => continue,
-                },
-                Next::Nothing(due) => {
-                    self.pool().wait = None;
-                    return Found::Wait(due);
-                }
-                Next::Broken(error) => {
-                    self.stop(Ended::Input(error));
-                    return Found::Wait(None);
-                }
-            };
-            return match self.gate.try_acquire() {
-                Ok(permit) => {
-                    self.pool().wait = None;
-                    Found::Go(job, permit)
-                }
-                Err(wait) => {
-                    lock(&self.work).put_back(job);
-                    self.pool().wait = Some(wait);
-                    Found::Wait(wait.until)
-                }
-            };
-        }
-        self.wake.notify_one();
-        Found::Wait(None)
-    }
-
-    /// Sees whether there are rows at all: without, no connection is made. When the next retry is
-    /// due, if there is nothing else.
-    fn look_ahead(&self) -> Option<Time> {
-        let mut work = lock(&self.work);
-        if work.has_ready(self.clock.now()) {
-            return None;
-        }
-        match work.next(self.clock.now(), &self.feeder) {
-            Next::Again(job) => work.put_back(job),
-            Next::Fresh(row) => {
-                drop(work);
-                if let Some(job) = self.render(row) {
-                    lock(&self.work).put_back(job);
-                }
-                self.wake.notify_one();
-            }
-            Next::Nothing(due) => return due,
-            Next::Broken(error) => {
-                drop(work);
-                self.stop(Ended::Input(error));
-            }
-        }
-        None
-    }
-
-    /// Makes connections where work is ready and no worker is idle: one to spare while the gate is
-    /// shut, and where calls wait for nothing else, as many again as stand already. So a provider
-    /// never sees them all at once, and it takes few round trips to have enough.
-    fn connect(self: &Arc<Self>, transport: &impl Connect, workers: &mut JoinSet<()>, until: Option<Time>) {
-        let now = self.clock.now();
-        if !lock(&self.work).has_ready(now + PREPARE) || until.is_some_and(|until| until > now + PREPARE) {
-            return;
-        }
-        let mut pool = self.pool();
-        if pool.stopping.is_some() || now < pool.retry_at {
-            return;
-        }
-        let spare = if pool.wait.is_none() { pool.connected.clamp(1, MOST_CONNECTING) } else { 1 };
-        while pool.idle.len() + pool.connecting < spare && pool.connected + pool.connecting < self.connections
-        {
-            pool.connecting += 1;
-            workers.spawn(worker::work(Arc::clone(self), transport.clone()));
         }
     }
 
@@ -338,12 +203,14 @@ impl Engine {
     /// Takes back what was to be sent.
     fn give_up(&self, (job, permit): (Box<Job>, Permit)) {
         permit.settle(Outcome::NotSent);
+        let lane = job.lane;
         lock(&self.work).put_back(job);
-        self.units_are_back();
+        self.units_are_back(lane);
     }
 
     /// Units came back before the time that the gate had told: ask it again.
-    fn units_are_back(&self) {
+    fn units_are_back(&self, lane: LaneId) {
+        lock(&self.work).reopen(lane);
         self.pool().wait = None;
         self.wake.notify_one();
     }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_core::Time;
+use tidegate_quota::Gate;
 
-use super::work::Job;
+use super::work::{Job, LaneId};
 use super::{Ended, Engine, lock};
 use crate::Row;
-use crate::retry::Human;
+use crate::job::ChargeError;
 use crate::sink::{Failure, FailureKind, Finished};
 use crate::verdict::{Cause, Verdict};
 
@@ -58,12 +59,22 @@ impl Engine {
         let fault = if let Err(fault) = &row.record {
             Failure { kind: FailureKind::Input, message: fault.to_string() }
         } else {
-            let call = self.template.render(&row);
+            let call = self.template.render(&row).map_err(|error| error.to_string());
             let key = self.key.as_ref().map(|key| key.key(&row).map(Cow::into_owned)).transpose();
-            match (call, key) {
-                (Ok(call), Ok(key)) => return Some(Box::new(Job::new(row, key, call))),
-                (Err(error), _) | (_, Err(error)) => {
-                    Failure { kind: FailureKind::Template, message: error.to_string() }
+            let key = key.map_err(|error| error.to_string());
+            let charges = self.charges.costs(&row).map_err(|error| error.to_string());
+            let lane = self.lane(&row).map_err(|error| error.to_string());
+            match (call, key, charges, lane) {
+                (Ok(call), Ok(key), Ok(costs), Ok(lane)) => {
+                    return Some(Box::new(Job::new(row, key, call, lane, costs)));
+                }
+                (call, key, costs, lane) => {
+                    if let Ok((lane, _)) = lane {
+                        lock(&self.work).forget(lane);
+                    }
+                    let errors = [call.err(), key.err(), costs.err(), lane.err()];
+                    let message = errors.into_iter().flatten().next().unwrap_or_default();
+                    Failure { kind: FailureKind::Template, message }
                 }
             }
         };
@@ -75,8 +86,15 @@ impl Engine {
         None
     }
 
+    /// The lane of the quota that a row counts against.
+    fn lane(&self, row: &Row) -> Result<(LaneId, Gate), ChargeError> {
+        let name = self.charges.partition(row)?;
+        Ok(lock(&self.work).lane(&name, || self.quotas.gate(&name)))
+    }
+
     /// Carries out the verdict on an attempt.
     pub(super) fn conclude(&self, mut job: Box<Job>, verdict: Verdict, brought: Brought) {
+        let lane = job.lane;
         match verdict {
             Verdict::Retry { cause } => {
                 let due = self.due(&mut job, cause);
@@ -98,8 +116,8 @@ impl Engine {
             Verdict::Stop(why) => self.stop(Ended::Stopped(why)),
         }
         let mut work = lock(&self.work);
-        work.active -= 1;
-        let over = work.is_over() || (work.active == 0 && !work.is_pending());
+        work.ended(lane);
+        let over = work.active == 0 && !work.is_pending();
         drop(work);
         if over {
             self.wake.notify_one();
@@ -204,16 +222,5 @@ impl Engine {
             Cow::Borrowed(_) => body.clone(),
             Cow::Owned(text) => Bytes::from(text),
         }
-    }
-
-    /// Pauses the quota as the provider asked, or stops the job if that is too long to wait.
-    pub(super) fn pause(&self, silence: Duration, status: u16) {
-        if silence > self.retry.max_pause {
-            let (silence, most) = (Human(silence), Human(self.retry.max_pause));
-            self.stop(Ended::Stopped(format!(
-                "the provider answered {status} and asks for silence of {silence}, more than max_pause = {most}"
-            )));
-        }
-        self.gate.pause(self.clock.now() + silence);
     }
 }

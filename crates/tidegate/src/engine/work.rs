@@ -1,17 +1,22 @@
 //! The rows that are under way: read ahead, ready to send, or waiting for their retry.
 
-use std::cmp::Ordering;
-use std::collections::{BinaryHeap, VecDeque};
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 
-use tidegate_core::Time;
+use slab::Slab;
+use tidegate_core::{Costs, Time, Wait, Why};
+use tidegate_quota::Gate;
 
-use super::feeder::{Feed, Feeder};
+use super::feeder::{Feed, Feeder, size};
 use crate::Row;
 use crate::source::SourceError;
 use crate::template::Call;
 
 /// Rows that wait for a retry at most; at this many, no fresh row is begun.
 const MAX_WAITING: usize = 4_096;
+/// Rows, and bytes of their records, that stand in lanes at most while others are looked for.
+const MAX_STANDING: usize = 20_000;
+const MAX_STANDING_BYTES: usize = 32 << 20;
 
 /// A row with the call made for it, on its way to a result.
 #[derive(Debug)]
@@ -19,6 +24,10 @@ pub(super) struct Job {
     pub(super) row: Row,
     pub(super) key: Option<String>,
     pub(super) call: Call,
+    /// The quota that it counts against, and what it costs there at most.
+    pub(super) lane: LaneId,
+    pub(super) gate: Gate,
+    pub(super) costs: Costs,
     /// Attempts that count: all but those answered 429 and those never sent.
     pub(super) attempts: u32,
     /// All sends.
@@ -31,22 +40,72 @@ pub(super) struct Job {
 
 impl Job {
     /// A row that has not been sent yet.
-    pub(super) fn new(row: Row, key: Option<String>, call: Call) -> Self {
-        Self { row, key, call, attempts: 0, sends: 0, unsent: 0, hops: 0, first_sent: None }
+    pub(super) fn new(
+        row: Row,
+        key: Option<String>,
+        call: Call,
+        (lane, gate): (LaneId, Gate),
+        costs: Costs,
+    ) -> Self {
+        Self {
+            row,
+            key,
+            call,
+            lane,
+            gate,
+            costs,
+            attempts: 0,
+            sends: 0,
+            unsent: 0,
+            hops: 0,
+            first_sent: None,
+        }
     }
 }
 
+/// A lane's place; valid while there are rows of it.
+pub(super) type LaneId = usize;
+
 /// All rows between source and outcome.
+///
+/// Rows stand in *lanes*, one for each quota that they count against: where the quota of one has
+/// nothing to give, its rows wait, and those of other lanes go by.
 #[derive(Debug, Default)]
 pub(super) struct Work {
     fresh: VecDeque<Row>,
-    /// Sent before, or rendered and not granted: ahead of fresh rows.
-    ready: VecDeque<Box<Job>>,
+    lanes: Slab<Lane>,
+    by_name: HashMap<Box<str>, LaneId>,
+    /// Lanes with rows that may be sent, as far as is known: each has its turn. Also some that were
+    /// shut since, or have no more rows.
+    open: VecDeque<LaneId>,
+    /// When shut lanes open.
+    opening: BinaryHeap<Reverse<(Time, LaneId)>>,
+    /// Rows standing in lanes, and the bytes of their records.
+    standing: (usize, usize),
     waiting: BinaryHeap<Waiting>,
     waited: u64,
     input_ended: bool,
     /// Rows taken and not yet at an end or back in line.
     pub(super) active: usize,
+    /// Rows of all lanes count against one quota: there is no other lane to look for.
+    one_lane: bool,
+}
+
+/// The rows that count against one quota.
+#[derive(Debug)]
+struct Lane {
+    name: Box<str>,
+    gate: Gate,
+    /// Sent before, or rendered and not granted: ahead of fresh rows.
+    ready: VecDeque<Box<Job>>,
+    /// Rows that will come back or end: ready, under way, or waiting for a retry.
+    rows: usize,
+    /// What they wait for.
+    shut: Option<Wait>,
+    /// It stands in `open`.
+    queued: bool,
+    /// When it is looked at, by `opening`.
+    opens_at: Option<Time>,
 }
 
 /// The next thing to do, before asking for a permit.
@@ -55,24 +114,25 @@ pub(super) enum Next {
     Again(Box<Job>),
     /// A row that has no call yet.
     Fresh(Row),
-    /// Nothing now; a retry is due at that time, or a row may come.
+    /// Nothing now; a retry is due, or a lane opens, at that time, or a row may come.
     Nothing(Option<Time>),
     /// The input broke.
     Broken(SourceError),
 }
 
 impl Work {
+    pub(super) fn new(one_lane: bool) -> Self {
+        Self { one_lane, ..Self::default() }
+    }
+
     pub(super) fn next(&mut self, now: Time, feeder: &Feeder) -> Next {
-        while self.waiting.peek().is_some_and(|waiting| waiting.due <= now) {
-            self.ready.extend(self.waiting.pop().map(|waiting| waiting.job));
-        }
-        if let Some(job) = self.ready.pop_front() {
+        self.look_at_clock(now);
+        if let Some(job) = self.pop() {
             self.active += 1;
             return Next::Again(job);
         }
-        let due = self.waiting.peek().map(|waiting| waiting.due);
-        if self.waiting.len() >= MAX_WAITING {
-            return Next::Nothing(due);
+        if !self.wants_fresh() {
+            return Next::Nothing(self.due());
         }
         if self.fresh.is_empty() && !self.input_ended {
             match feeder.take(&mut self.fresh) {
@@ -89,14 +149,85 @@ impl Work {
                 self.active += 1;
                 Next::Fresh(row)
             }
-            None => Next::Nothing(due),
+            None => Next::Nothing(self.due()),
         }
     }
 
-    /// Back to the head of the line: it was taken, but nothing was sent.
+    /// The lane of the quota with this name, and a gate to it; `gate` makes one.
+    pub(super) fn lane(&mut self, name: &str, gate: impl FnOnce() -> Gate) -> (LaneId, Gate) {
+        let id = if let Some(&id) = self.by_name.get(name) {
+            id
+        } else {
+            let id = self.lanes.insert(Lane {
+                name: name.into(),
+                gate: gate(),
+                ready: VecDeque::new(),
+                rows: 0,
+                shut: None,
+                queued: false,
+                opens_at: None,
+            });
+            self.by_name.insert(name.into(), id);
+            id
+        };
+        self.lanes[id].rows += 1;
+        (id, self.lanes[id].gate.clone())
+    }
+
+    /// What the first row in line would be granted with, if anything: looks, and takes nothing.
+    pub(super) fn peek(&mut self, now: Time) -> Option<(LaneId, Gate, Costs)> {
+        self.look_at_clock(now);
+        let id = self.first_open()?;
+        let job = self.lanes[id].ready.front()?;
+        Some((id, job.gate.clone(), job.costs))
+    }
+
+    /// The gate of all rows, if there is one for all and one was begun.
+    pub(super) fn only_gate(&self) -> Option<Gate> {
+        let (_, lane) = self.lanes.iter().next().filter(|_| self.one_lane)?;
+        Some(lane.gate.clone())
+    }
+
+    /// The lane has nothing to give until then.
+    pub(super) fn shut(&mut self, id: LaneId, wait: Wait) {
+        let lane = &mut self.lanes[id];
+        lane.shut = Some(wait);
+        // One that was opened early may be noted for that time already, or for an earlier one.
+        if let Some(until) = wait.until
+            && lane.opens_at.is_none_or(|noted| until < noted)
+        {
+            lane.opens_at = Some(until);
+            self.opening.push(Reverse((until, id)));
+        }
+    }
+
+    /// What the lane gives may have changed: it is tried again. Whether it had been shut.
+    pub(super) fn reopen(&mut self, id: LaneId) -> bool {
+        let was_shut = self.lanes[id].shut.take().is_some();
+        self.queue(id);
+        was_shut
+    }
+
+    /// An answer came: a lane to which it has brought something is tried again. Whether it has.
+    pub(super) fn answered(&mut self, id: LaneId) -> bool {
+        let lane = &self.lanes[id];
+        let sooner = match (lane.shut, lane.ready.front()) {
+            (Some(Wait { until: None, .. }), _) => true,
+            // The time may be only that when other units come back, or when a doubt ends: a refund or a
+            // call that is over may help before.
+            (Some(Wait { until: Some(until), why: Why::Limit(_) }), Some(job)) => {
+                let wait = lane.gate.wait(&job.costs);
+                wait.is_none_or(|wait| wait.until.is_some_and(|now| now < until))
+            }
+            _ => false,
+        };
+        sooner && self.reopen(id)
+    }
+
+    /// Back to the head of its lane: it was taken, but nothing was sent.
     pub(super) fn put_back(&mut self, job: Box<Job>) {
         self.active -= 1;
-        self.ready.push_front(job);
+        self.stand(job, true);
     }
 
     /// To be sent again at `due`.
@@ -106,21 +237,138 @@ impl Work {
         self.waiting.push(Waiting { due, order: self.waited, job });
     }
 
+    /// A row of this lane is at its end.
+    pub(super) fn ended(&mut self, id: LaneId) {
+        self.active -= 1;
+        self.forget(id);
+    }
+
+    /// A row that was given this lane does not stay in it.
+    pub(super) fn forget(&mut self, id: LaneId) {
+        let lane = &mut self.lanes[id];
+        lane.rows -= 1;
+        if lane.rows == 0 && !self.one_lane {
+            // The quota is remembered for as long as it must be, but not here.
+            self.by_name.remove(&lane.name);
+            self.lanes.remove(id);
+        }
+    }
+
     /// Whether there is, or will be, anything to send.
     pub(super) fn is_pending(&self) -> bool {
-        !self.ready.is_empty() || !self.fresh.is_empty() || !self.waiting.is_empty()
+        self.standing.0 > 0 || !self.fresh.is_empty() || !self.waiting.is_empty()
     }
 
     /// Whether a call could be made now, permits aside.
     pub(super) fn has_ready(&self, now: Time) -> bool {
-        !self.ready.is_empty()
+        self.standing.0 > 0
             || !self.fresh.is_empty()
             || self.waiting.peek().is_some_and(|waiting| waiting.due <= now)
+    }
+
+    /// Whether nothing but time can bring a call: none is under way, and no row is to come.
+    pub(super) fn waits_for_time_only(&self) -> bool {
+        self.active == 0 && (self.input_ended || !self.wants_fresh())
     }
 
     /// Whether all rows are at their end.
     pub(super) fn is_over(&self) -> bool {
         self.input_ended && self.active == 0 && !self.is_pending()
+    }
+
+    /// The lane that opens first, of those that are shut: what it waits for, and its name.
+    pub(super) fn opens_first(&self) -> Option<(Wait, &str)> {
+        let waits = |lane: &'_ Lane| lane.shut.filter(|_| !lane.ready.is_empty());
+        let soonest = self.opening.peek().and_then(|Reverse((_, id))| self.lanes.get(*id));
+        let mut lanes = soonest.into_iter().chain(self.lanes.iter().map(|(_, lane)| lane));
+        lanes.find_map(|lane| Some((waits(lane)?, &*lane.name)))
+    }
+
+    /// Retries that are due and lanes that open.
+    fn look_at_clock(&mut self, now: Time) {
+        while self.waiting.peek().is_some_and(|waiting| waiting.due <= now) {
+            let Some(waiting) = self.waiting.pop() else { break };
+            self.stand(waiting.job, false);
+        }
+        while let Some(&Reverse((until, id))) = self.opening.peek()
+            && until <= now
+        {
+            self.opening.pop();
+            // It may be gone, or have been opened and shut again meanwhile.
+            let Some(lane) = self.lanes.get_mut(id) else { continue };
+            if lane.opens_at == Some(until) {
+                lane.opens_at = None;
+            }
+            match lane.shut {
+                Some(Wait { until: Some(until), .. }) if until <= now => drop(self.reopen(id)),
+                Some(wait) => self.shut(id, wait),
+                None => {}
+            }
+        }
+    }
+
+    /// The first row of the lane whose turn it is.
+    fn pop(&mut self) -> Option<Box<Job>> {
+        let id = self.first_open()?;
+        self.open.pop_front();
+        self.lanes[id].queued = false;
+        let job = self.lanes[id].ready.pop_front()?;
+        self.queue(id);
+        self.standing.0 -= 1;
+        self.standing.1 -= size(&job.row);
+        Some(job)
+    }
+
+    fn stand(&mut self, job: Box<Job>, first: bool) {
+        self.standing.0 += 1;
+        self.standing.1 += size(&job.row);
+        let id = job.lane;
+        let lane = &mut self.lanes[id];
+        if first {
+            lane.ready.push_front(job);
+        } else {
+            lane.ready.push_back(job);
+        }
+        self.queue(id);
+    }
+
+    /// Gives a lane its turn, behind those that stand there already.
+    fn queue(&mut self, id: LaneId) {
+        let lane = &mut self.lanes[id];
+        if !lane.queued && lane.shut.is_none() && !lane.ready.is_empty() {
+            lane.queued = true;
+            self.open.push_back(id);
+        }
+    }
+
+    /// The lane whose turn it is.
+    fn first_open(&mut self) -> Option<LaneId> {
+        while let Some(&id) = self.open.front() {
+            let Some(lane) = self.lanes.get_mut(id) else {
+                self.open.pop_front();
+                continue;
+            };
+            if lane.shut.is_none() && !lane.ready.is_empty() {
+                return Some(id);
+            }
+            lane.queued = false;
+            self.open.pop_front();
+        }
+        None
+    }
+
+    /// Whether to begin another row, when none that was begun can be sent.
+    fn wants_fresh(&self) -> bool {
+        let (rows, bytes) = self.standing;
+        self.waiting.len() < MAX_WAITING
+            && (rows == 0 || (!self.one_lane && rows < MAX_STANDING && bytes < MAX_STANDING_BYTES))
+    }
+
+    /// When there will be something to send.
+    fn due(&self) -> Option<Time> {
+        let retry = self.waiting.peek().map(|waiting| waiting.due);
+        let opening = self.opening.peek().map(|Reverse((until, _))| *until);
+        [retry, opening].into_iter().flatten().min()
     }
 }
 
@@ -151,3 +399,7 @@ impl PartialEq for Waiting {
 }
 
 impl Eq for Waiting {}
+
+#[cfg(test)]
+#[path = "work_tests.rs"]
+mod tests;

@@ -8,8 +8,8 @@ use tidegate_quota::Permit;
 use tokio::sync::oneshot;
 
 use super::call::{connect_elsewhere, is_home};
-use super::work::Job;
-use super::{Ended, Engine, Found, Idle};
+use super::work::{Job, LaneId};
+use super::{Ended, Engine, Found, Idle, lock};
 use crate::http::{Connect, ConnectError, Exchange};
 use crate::retry::Human;
 
@@ -69,7 +69,7 @@ async fn next(engine: &Engine, connection: &mut impl Exchange) -> Option<(Box<Jo
             }
             return None;
         };
-        if engine.may_send() {
+        if engine.may_send(&work.0) {
             return Some(work);
         }
         engine.give_up(work);
@@ -129,8 +129,8 @@ impl Engine {
 
     /// Whether a permit of a moment ago may still be used: meanwhile another worker may have been
     /// asked for silence.
-    fn may_send(&self) -> bool {
-        self.gate.paused().is_none() && !self.is_stopping()
+    fn may_send(&self, job: &Job) -> bool {
+        job.gate.paused().is_none() && !self.is_stopping()
     }
 
     fn idle(&self, give: oneshot::Sender<(Box<Job>, Permit)>) {
@@ -153,11 +153,8 @@ impl Engine {
     }
 
     /// Units that only an answer could free may now have a time.
-    pub(super) fn wake_if_waiting_for_answers(&self) {
-        let pool = self.pool();
-        let waiting = pool.wait.is_some_and(|wait| wait.until.is_none());
-        drop(pool);
-        if waiting {
+    pub(super) fn answer_came(&self, lane: LaneId) {
+        if lock(&self.work).answered(lane) {
             self.wake.notify_one();
         }
     }

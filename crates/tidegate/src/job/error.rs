@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use tidegate_core::LimitError;
 
+use super::words;
 use crate::http::SetupError;
 use crate::sink::SinkError;
 use crate::source::SourceError;
@@ -83,6 +84,14 @@ impl JobError {
         Self::Value { field, message: message.into(), hint: None }
     }
 
+    /// The same error of a value, with what to write in its place.
+    pub(super) fn hinting(mut self, what: impl Into<String>) -> Self {
+        if let Self::Value { hint, .. } = &mut self {
+            *hint = Some(what.into());
+        }
+        self
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -97,9 +106,13 @@ impl JobError {
             ),
             Self::InputIsOutput { .. } => Some("choose another file for -o".to_owned()),
             Self::Http(error) => error.hint().map(str::to_owned),
+            Self::Limit(LimitError::Syntax { text, hint, .. }) => {
+                Some(words::short_form(text).map_or_else(|| hint.clone(), str::to_owned))
+            }
             Self::Limit(error) => Some(error.hint().into_owned()),
             Self::Read { source, .. } => crate::source::open_hint(source).map(str::to_owned),
-            Self::File { .. } => None, // the message shows the line and what may stand there
+            // The message shows the line and what may stand there.
+            Self::File { message, .. } => words::key(message),
         }
     }
 }

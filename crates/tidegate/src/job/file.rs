@@ -46,7 +46,8 @@ pub struct RequestSection {
     pub headers: Pairs,
     /// Query parameters appended to the URL.
     pub query: Pairs,
-    /// A JSON body; templates live in its strings.
+    /// A JSON body; templates live in its strings, and a date becomes one.
+    #[serde(deserialize_with = "json")]
     pub json: Option<serde_json::Value>,
     /// A text body.
     pub body: Option<String>,
@@ -78,8 +79,14 @@ pub struct RequestSection {
 pub struct QuotaSection {
     /// Default: the URL's host.
     pub name: Option<String>,
-    /// `guaranteed`.
+    /// `guaranteed` or `estimated`.
     pub mode: Option<String>,
+    /// Assumed time from a send to the provider's count, for `estimated`.
+    #[serde(deserialize_with = "duration")]
+    pub counted_within: Option<String>,
+    /// How long answers are expected to take; default 100ms.
+    #[serde(deserialize_with = "duration")]
+    pub latency: Option<String>,
     /// Limits in their short form.
     pub limits: Vec<String>,
     /// Limits as tables.
@@ -88,6 +95,8 @@ pub struct QuotaSection {
     pub concurrency: Option<u64>,
     /// `even` or `burst`.
     pub pace: Option<String>,
+    /// `{column}` or a template: rows with different values count against different quotas.
+    pub partition: Option<String>,
     /// Connections at most.
     pub connections: Option<usize>,
 }
@@ -104,12 +113,30 @@ pub struct LimitSection {
     pub per: Option<String>,
     /// `requests`, or what else is counted.
     pub unit: Option<String>,
-    /// `window`, `bucket` or `concurrency`.
+    /// `window`, `counter`, `bucket`, `calendar`, `concurrency` or `unknown`.
     pub enforced: Option<String>,
     /// What a bucket holds.
     pub capacity: Option<u64>,
-    /// Units that one call costs.
-    pub cost: Option<u64>,
+    /// A bucket refills in steps of this time.
+    pub step: Option<String>,
+    /// The time zone of a calendar.
+    pub zone: Option<String>,
+    /// Whether the provider may enforce it per second as well.
+    pub also_per_second: bool,
+    /// Whether the provider gives back what a call was charged above its actual cost.
+    pub refund: bool,
+    /// How often each call may be sent on its way.
+    pub amplification: Option<u64>,
+    /// Granularity of the provider's time stamps; default 1ms.
+    #[serde(deserialize_with = "duration")]
+    pub granularity: Option<String>,
+    /// How far the clocks of the provider's nodes differ; default 0.
+    #[serde(deserialize_with = "duration")]
+    pub skew: Option<String>,
+    /// Units that one call costs: a number, or a template that says the most it can cost.
+    pub cost: Option<StatusOrWord>,
+    /// JSON Pointer to what the call has cost, in its answer.
+    pub actual: Option<String>,
     /// How long after its answer a call still counts towards concurrency.
     #[serde(deserialize_with = "duration")]
     pub linger: Option<String>,
@@ -198,6 +225,27 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>
     deserializer.deserialize_any(DurationVisitor).map(Some)
 }
 
+/// A JSON value; what only TOML has becomes a string (dates) or is refused (`inf`, `nan`).
+fn json<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<serde_json::Value>, D::Error> {
+    fn convert(value: toml::Value) -> Result<serde_json::Value, &'static str> {
+        Ok(match value {
+            toml::Value::String(text) => text.into(),
+            toml::Value::Integer(number) => number.into(),
+            toml::Value::Float(number) => serde_json::Number::from_f64(number)
+                .ok_or("JSON has no inf and no nan: expected a number that is finite")?
+                .into(),
+            toml::Value::Boolean(flag) => flag.into(),
+            toml::Value::Datetime(date) => date.to_string().into(),
+            toml::Value::Array(items) => items.into_iter().map(convert).collect::<Result<_, _>>()?,
+            toml::Value::Table(members) => {
+                let convert = |(name, member)| convert(member).map(|member| (name, member));
+                serde_json::Value::Object(members.into_iter().map(convert).collect::<Result<_, _>>()?)
+            }
+        })
+    }
+    convert(toml::Value::deserialize(deserializer)?).map(Some).map_err(de::Error::custom)
+}
+
 /// Names and values in the order in which they were written.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Pairs(pub Vec<(String, String)>);
@@ -270,5 +318,20 @@ mod tests {
         assert_eq!(timeout("1.5").as_deref(), Ok("1.5"));
         let error = timeout("true").unwrap_err();
         assert!(error.contains("expected a string such as \"30s\", or a number of seconds"), "{error}");
+    }
+
+    #[test]
+    fn json_has_neither_dates_nor_infinity() {
+        let json = |value: &str| {
+            let job: Result<JobFile, _> = toml::from_str(&format!("[request]\njson = {value}\n"));
+            job.map(|job| job.request.json.unwrap_or_default().to_string()).map_err(|error| error.to_string())
+        };
+        let value = "{ b = 1979-05-27, a = [1, 2.5, true, 07:32:00, {}], c = \"{{ row.a }}\" }";
+        let expected = r#"{"b":"1979-05-27","a":[1,2.5,true,"07:32:00",{}],"c":"{{ row.a }}"}"#;
+        assert_eq!(json(value).as_deref(), Ok(expected));
+        for value in ["inf", "{ a = [nan] }"] {
+            let error = json(value).unwrap_err();
+            assert!(error.contains("line 2") && error.contains("JSON has no inf and no nan"), "{error}");
+        }
     }
 }

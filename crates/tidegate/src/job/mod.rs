@@ -1,29 +1,35 @@
 //! A job: checked as a whole before anything is sent.
 
+mod charges;
 mod error;
 mod file;
 mod identity;
+mod limits;
 mod state;
 mod values;
+mod words;
 
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use http::Uri;
-use tidegate_core::{Limit, Meter, Pacing, Quota, Rule};
-use tidegate_quota::Gate;
+use tidegate_core::{Contract, Limit, Mode, Pacing, Rule, Terms, Time, WallClock};
+use tidegate_quota::{Clock, Partitions};
 
+pub use self::charges::CostSpec;
+pub(crate) use self::charges::{ChargeError, Charges};
 pub use self::error::JobError;
 pub use self::file::{
     InputSection, JobFile, LimitSection, OutputSection, Pairs, QuotaSection, RequestSection, RetrySection,
     StatusOrWord,
 };
 use self::identity::Identity;
+use self::limits::{limits, mode};
 pub(crate) use self::state::State;
-use self::values::{duration, http_options, limits, request_spec, retry_policy};
+use self::values::{duration, http_options, request_spec, retry_policy};
 use crate::http::{Connector, Options, Origin};
 use crate::retry::RetryPolicy;
 use crate::sink::{self, OutputFormat, OutputPaths, OutputSpec, Outputs, SinkError, Target};
@@ -34,6 +40,9 @@ use crate::verdict::Accept;
 /// Connections at most where a rate decides how many are needed; few systems let a process have
 /// more than 1,024 open files unasked.
 const RATED_CONNECTIONS: usize = 800;
+/// How far this machine's wall clock may be from the provider's before the first answer's `Date`
+/// tells.
+const CLOCK_SKEW: Duration = Duration::from_secs(60);
 /// Connections at most where nothing else holds the job back.
 const FREE_CONNECTIONS: usize = 64;
 
@@ -48,8 +57,16 @@ pub struct Job {
     pub request: RequestSpec,
     /// What the provider allows.
     pub limits: Vec<Limit>,
+    /// How their costs are found where they differ from call to call, in the same order.
+    pub costs: Vec<CostSpec>,
+    /// Rows with different values of this template count against different quotas.
+    pub partition: Option<String>,
     /// How sends are spread.
     pub pacing: Pacing,
+    /// What is taken as true about when the provider counts.
+    pub mode: Mode,
+    /// How long answers are expected to take.
+    pub latency: Duration,
     /// Connections at most.
     pub connections: usize,
     /// How to connect.
@@ -127,10 +144,11 @@ pub struct Plan {
     pub source: Source,
     /// Its request.
     pub template: Template,
-    /// What compiles from its limits, in the same order.
-    pub meters: Vec<Meter>,
+    /// What compiles from its limits.
+    pub contract: Contract,
+    charges: Charges,
     key: Option<KeyTemplate>,
-    gate: Gate,
+    clock: Clock,
     connector: Connector,
 }
 
@@ -140,8 +158,8 @@ pub struct Prepared {
     pub(crate) source: Source,
     pub(crate) template: Template,
     pub(crate) key: Option<KeyTemplate>,
-    pub(crate) gate: Gate,
-    pub(crate) limits: Vec<Limit>,
+    pub(crate) charges: Charges,
+    pub(crate) quotas: Partitions,
     pub(crate) connector: Connector,
     pub(crate) outputs: Outputs,
     pub(crate) state: Option<State>,
@@ -179,7 +197,7 @@ impl Job {
             input_spec.format =
                 Some(format.parse::<Format>().map_err(|e| JobError::value("input.format", e.to_string()))?);
         }
-        let limits = limits(&quota)?;
+        let (limits, costs): (Vec<_>, Vec<_>) = limits(&quota)?.into_iter().unzip();
         let http = http_options(&request)?;
         let rated = limits.iter().any(|limit| !matches!(limit.rule(), Rule::Concurrency { .. }));
         let concurrency =
@@ -208,6 +226,10 @@ impl Job {
                 }
             },
             limits,
+            costs,
+            partition: quota.partition.clone(),
+            mode: mode(&quota)?,
+            latency: duration("quota.latency", quota.latency.as_deref(), Terms::default().latency)?,
             connections: quota.connections.unwrap_or(default).min(most),
             http,
             retry: retry_policy(&retry)?,
@@ -255,10 +277,23 @@ impl Job {
         })
     }
 
+    /// The limits on the job's terms, compiled.
+    ///
+    /// # Errors
+    /// If one of them cannot be kept.
+    pub fn contract(&self, clock: Clock) -> Result<Contract, JobError> {
+        let unix = state::wall_clock().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let at_zero = unix.saturating_sub(clock.now().since(Time::ZERO));
+        let at_zero = i64::try_from(at_zero.as_nanos()).unwrap_or(i64::MAX);
+        let wall = Some(WallClock::new(at_zero, CLOCK_SKEW));
+        let terms = Terms { mode: self.mode, latency: self.latency, wall, ..Terms::default() };
+        Ok(Contract::new(&self.limits, self.pacing, terms)?)
+    }
+
     /// The pause after a 429 that names none: the shortest window, or a second.
     pub(crate) fn throttle_pause(&self) -> Duration {
         let windows = self.limits.iter().filter_map(|limit| match limit.rule() {
-            Rule::Window { per } => Some(per),
+            Rule::Window { per } => Some(*per),
             _ => None,
         });
         windows.min().unwrap_or(Duration::from_secs(1)).max(Duration::from_millis(100))
@@ -271,8 +306,8 @@ impl Plan {
     /// # Errors
     /// Whatever is wrong with them.
     pub fn new(job: Job, env: impl Fn(&str) -> Option<String>) -> Result<Self, JobError> {
-        let meters = job.limits.iter().map(|limit| limit.compile(tidegate_core::Margins::default()));
-        let meters = meters.collect::<Result<Vec<_>, _>>()?;
+        let clock = Clock::start();
+        let contract = job.contract(clock)?;
         let source = Source::open(&job.input)?;
         let columns = source.columns().cloned();
         let input = Input {
@@ -284,6 +319,7 @@ impl Plan {
             columns: columns.as_deref(),
         };
         let template = Template::compile(&job.request, input, env)?;
+        let charges = Charges::compile(contract.clone(), &job.costs, job.partition.as_deref(), input)?;
         let key = job.key.as_deref().map(|column| KeyTemplate::compile(column, input)).transpose()?;
         let uri: Uri = template
             .origin()
@@ -291,8 +327,7 @@ impl Plan {
             .parse()
             .map_err(|_| JobError::value("request.url", "the origin is not a valid URL"))?;
         let connector = Connector::new(Origin::try_from(&uri)?, job.http.clone())?;
-        let quota = Quota::new(&job.limits, job.pacing)?;
-        Ok(Self { job, source, template, meters, key, gate: Gate::new(quota), connector })
+        Ok(Self { job, source, template, contract, charges, key, clock, connector })
     }
 
     /// Opens the outputs and finds what an earlier run has done.
@@ -300,7 +335,8 @@ impl Plan {
     /// # Errors
     /// If they cannot be written, or belong to another job.
     pub fn prepare(self) -> Result<Prepared, JobError> {
-        let Self { job, source, template, meters, key, gate, connector } = self;
+        let Self { job, source, template, contract, charges, key, clock, connector } = self;
+        let quotas = Partitions::new(contract, clock);
         let spec = OutputSpec {
             target: job.output.clone(),
             format: job.format,
@@ -325,14 +361,13 @@ impl Plan {
                 identity.store(&paths.state)?;
                 let begun = State::begin(&paths.state)?;
                 if !job.assume_idle {
-                    held = begun.carry_over(&job.limits, &meters, &gate);
+                    held = begun.carry_over(&quotas);
                 }
                 state = Some(begun);
                 outputs
             }
         };
-        let limits = job.limits.clone();
-        Ok(Prepared { job, source, template, key, gate, limits, connector, outputs, state, held })
+        Ok(Prepared { job, source, template, key, charges, quotas, connector, outputs, state, held })
     }
 }
 

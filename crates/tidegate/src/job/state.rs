@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use tidegate_core::{Limit, Meter};
-use tidegate_quota::Gate;
+use tidegate_quota::Partitions;
 
 use super::{JobError, write_private};
 use crate::report::Summary;
@@ -35,10 +34,23 @@ struct Used {
     /// Milliseconds since 1970.
     at_ms: u64,
     units: Vec<UsedUnits>,
+    /// Pauses that the provider asked for and that are not over, by partition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pauses: Vec<PauseLeft>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct PauseLeft {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    partition: String,
+    for_ms: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct UsedUnits {
+    /// Empty if there is one quota for all.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    partition: String,
     limit: String,
     units: u64,
     for_ms: u64,
@@ -63,39 +75,52 @@ impl State {
     /// Charges what an earlier run of the job has used: its windows do not end with it. Of a run
     /// that was killed the last calls are not known, so nothing is sent until none of them can
     /// count any more; returns how long that is.
-    pub(super) fn carry_over(&self, limits: &[Limit], meters: &[Meter], gate: &Gate) -> Option<Duration> {
+    pub(super) fn carry_over(&self, quotas: &Partitions) -> Option<Duration> {
         let now = wall_clock();
         if let Some(alive) = self.last_alive {
-            let silence = meters.iter().map(Meter::silence).max()?;
             // A clock that has stepped back shows no silence at all.
             let passed = now.duration_since(alive + HEARTBEAT).unwrap_or(Duration::ZERO);
-            let left = silence.saturating_sub(passed);
-            gate.pause(gate.clock().now() + left);
+            let left = quotas.silence(passed);
+            quotas.hold(left);
             return (!left.is_zero()).then_some(left);
         }
         let text = fs::read(self.folder.join(QUOTA)).ok()?;
         let used: Used = serde_json::from_slice(&text).ok()?;
         let passed =
             now.duration_since(UNIX_EPOCH + Duration::from_millis(used.at_ms)).unwrap_or(Duration::ZERO);
-        for UsedUnits { limit, units, for_ms } in used.units {
+        for UsedUnits { partition, limit, units, for_ms } in used.units {
             let left = Duration::from_millis(for_ms).saturating_sub(passed);
-            match limits.iter().position(|known| known.to_string() == limit) {
-                Some(index) => gate.charge(index, units, left),
+            match quotas.contract().limits().position(|(known, _)| known.to_string() == limit) {
+                Some(index) => quotas.gate(&partition).charge(index, units, left),
                 // The limits were declared otherwise then: what was used of those counts in full.
-                None => gate.pause(gate.clock().now() + left),
+                None => quotas.hold(left),
             }
+        }
+        for PauseLeft { partition, for_ms } in used.pauses {
+            let gate = quotas.gate(&partition);
+            gate.pause(gate.clock().now() + Duration::from_millis(for_ms).saturating_sub(passed));
         }
         None
     }
 
     /// Writes the summary and what of the limits is in use, and notes that the run has ended.
-    pub(crate) fn end(&self, summary: &Summary, limits: &[String], gate: &Gate) -> Result<(), SinkError> {
-        let units = gate.used().into_iter().filter_map(|(limit, units, length)| {
-            let for_ms = u64::try_from(length.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
-            Some(UsedUnits { limit: limits.get(limit)?.clone(), units, for_ms })
-        });
+    pub(crate) fn end(&self, summary: &Summary, quotas: &Partitions) -> Result<(), SinkError> {
+        let limits: Vec<String> = quotas.contract().limits().map(|(limit, _)| limit.to_string()).collect();
+        let (mut all, mut pauses) = (Vec::new(), Vec::new());
+        for (partition, gate) in quotas.all() {
+            all.extend(gate.used().into_iter().map(|(limit, units, length)| UsedUnits {
+                partition: partition.to_string(),
+                limit: limits[limit].clone(),
+                units,
+                for_ms: whole_ms(length),
+            }));
+            if let Some(until) = gate.paused() {
+                let for_ms = whole_ms(until.since(gate.clock().now()));
+                pauses.push(PauseLeft { partition: partition.to_string(), for_ms });
+            }
+        }
         let at = wall_clock().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let used = Used { at_ms: u64::try_from(at.as_millis()).unwrap_or(u64::MAX), units: units.collect() };
+        let used = Used { at_ms: u64::try_from(at.as_millis()).unwrap_or(u64::MAX), units: all, pauses };
         write_private(&self.folder.join(QUOTA), json(&used).as_bytes())?;
         // A finished job that is run again has nothing to tell that is not told already.
         if summary.attempts > 0 || !self.folder.join(SUMMARY).exists() {
@@ -106,11 +131,16 @@ impl State {
     }
 }
 
+/// Rounded up.
+fn whole_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+}
+
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
 }
 
 #[expect(clippy::disallowed_methods, reason = "what passes between two runs is only on the wall clock")]
-fn wall_clock() -> SystemTime {
+pub(super) fn wall_clock() -> SystemTime {
     SystemTime::now()
 }

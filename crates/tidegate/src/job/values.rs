@@ -1,90 +1,13 @@
 //! The sections of a job file, checked one by one.
 
-use std::num::NonZeroU64;
 use std::time::Duration;
 
 use http::StatusCode;
-use tidegate_core::{Limit, Rule};
 
-use super::{JobError, LimitSection, QuotaSection, RequestSection, RetrySection, StatusOrWord};
+use super::{JobError, RequestSection, RetrySection, StatusOrWord};
 use crate::http::{Http2, Options};
 use crate::retry::{RetryPolicy, parse_duration};
 use crate::template::{BodySpec, RequestSpec};
-
-pub(super) fn limits(quota: &QuotaSection) -> Result<Vec<Limit>, JobError> {
-    if let Some(mode) = quota.mode.as_deref().filter(|mode| *mode != "guaranteed") {
-        let message = format!("`{mode}` is not a mode: expected guaranteed");
-        return Err(JobError::value("quota.mode", message));
-    }
-    let mut limits = quota.limits.iter().map(|text| text.parse()).collect::<Result<Vec<Limit>, _>>()?;
-    for table in &quota.limit {
-        limits.push(limit(table)?);
-    }
-    if let Some(concurrency) = quota.concurrency {
-        let amount = NonZeroU64::new(concurrency).ok_or_else(|| {
-            JobError::value(
-                "quota.concurrency",
-                "0 calls at a time would never send anything: expected 1 or more",
-            )
-        })?;
-        limits.push(Limit::concurrency(amount));
-    }
-    Ok(limits)
-}
-
-/// A `[[quota.limit]]` table, by way of the short form that says the same.
-fn limit(table: &LimitSection) -> Result<Limit, JobError> {
-    let text = match (&table.rate, table.amount) {
-        (Some(rate), None) => rate.clone(),
-        (None, Some(amount)) if table.enforced.as_deref() == Some("concurrency") => {
-            format!("concurrency {amount}")
-        }
-        (None, Some(amount)) => {
-            let per = table.per.as_deref().ok_or_else(|| {
-                JobError::value("quota.limit", "a limit with an `amount` needs `per`, such as per = \"min\"")
-            })?;
-            let unit = table.unit.as_deref().unwrap_or("requests");
-            let capacity = table.capacity.map(|n| format!(" bucket {n}")).unwrap_or_default();
-            format!("{amount} {unit}/{per}{capacity}")
-        }
-        _ => {
-            return Err(JobError::value(
-                "quota.limit",
-                "give either `rate`, such as \"1000/s\", or `amount` and `per`",
-            ));
-        }
-    };
-    let mut limit: Limit = text.parse()?;
-    match (table.enforced.as_deref(), limit.rule()) {
-        (None, _)
-        | (Some("window"), Rule::Window { .. })
-        | (Some("bucket"), Rule::Bucket { .. })
-        | (Some("concurrency"), Rule::Concurrency { .. }) => {}
-        (Some("bucket"), _) => {
-            return Err(JobError::value(
-                "quota.limit",
-                "a bucket needs its `capacity`, such as capacity = 10",
-            ));
-        }
-        (Some(other), _) => {
-            let message = format!("`{other}` does not fit `{text}`: expected window, bucket or concurrency");
-            return Err(JobError::value("quota.limit.enforced", message));
-        }
-    }
-    if let Some(cost) = table.cost {
-        let cost = NonZeroU64::new(cost)
-            .ok_or_else(|| JobError::value("quota.limit.cost", "a call costs at least 1 unit"))?;
-        limit = limit.with_cost(cost);
-    }
-    if table.linger.is_some() {
-        limit = limit.with_linger(duration(
-            "quota.limit.linger",
-            table.linger.as_deref(),
-            Limit::DEFAULT_LINGER,
-        )?);
-    }
-    Ok(limit)
-}
 
 pub(super) fn request_spec(request: RequestSection) -> Result<RequestSpec, JobError> {
     let url = request.url.ok_or(JobError::Missing {

@@ -6,4 +6,4 @@ mod summary;
 mod worst;
 
 pub use stats::{Snapshot, Stats};
-pub use summary::{LatencyMs, LimitUse, Summary};
+pub use summary::{IncidentReport, LatencyMs, LimitUse, Summary};

@@ -4,17 +4,21 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use tidegate_core::{Limit, Rule, Time};
+use tidegate_core::{Contract, Incident, Limit, Mode, Rule, Time};
 
 use super::sends::Sends;
-use super::summary::{LatencyMs, LimitUse, Summary};
+use super::summary::{IncidentReport, LatencyMs, LimitUse, Summary};
 use super::worst::WorstWindow;
 use crate::verdict::Cause;
+
+/// Incidents that are told of; more say the same.
+const MOST_INCIDENTS: usize = 20;
 
 /// All that is counted in a run.
 #[derive(Debug)]
 pub struct Stats {
     started: Time,
+    partitioned: bool,
     limits: Vec<(Limit, Option<WorstWindow>)>,
     latency_us: Histogram<u64>,
     sends: Sends,
@@ -23,6 +27,7 @@ pub struct Stats {
     failed: u64,
     throttled: u64,
     retried: BTreeMap<Cause, u64>,
+    incidents: Vec<IncidentReport>,
     in_flight: u64,
     peak_in_flight: u64,
     /// Results and failures that earlier runs of the job had written.
@@ -51,20 +56,24 @@ pub struct Snapshot {
 }
 
 impl Stats {
-    /// Counters at zero for a run that starts now.
-    pub fn new(limits: &[Limit], started: Time, before: (u64, u64)) -> Self {
-        let limits = limits
-            .iter()
-            .map(|limit| {
-                let window = match limit.rule() {
-                    Rule::Window { per } => Some(WorstWindow::new(per)),
-                    _ => None,
-                };
-                (limit.clone(), window)
-            })
-            .collect();
+    /// Counters at zero for a run that starts now. Where calls count against several quotas, no
+    /// window says anything.
+    pub fn new(contract: &Contract, partitioned: bool, started: Time, before: (u64, u64)) -> Self {
+        let assumed = match contract.terms().mode {
+            Mode::Guaranteed => None,
+            Mode::Estimated { counted_within } => Some(counted_within),
+        };
+        let watched = |limit: &Limit| match limit.rule() {
+            // Where calls differ in cost, or count on after their head, their number says nothing.
+            Rule::Window { per } if !partitioned && limit.cost().is_some() && limit.ends_with_head() => {
+                Some(WorstWindow::new(*per, assumed))
+            }
+            _ => None,
+        };
+        let limits = contract.limits().map(|(limit, _)| (limit.clone(), watched(limit))).collect();
         Self {
             started,
+            partitioned,
             limits,
             latency_us: latency_histogram(),
             sends: Sends::new(),
@@ -73,6 +82,7 @@ impl Stats {
             failed: 0,
             throttled: 0,
             retried: BTreeMap::new(),
+            incidents: Vec::new(),
             in_flight: 0,
             peak_in_flight: 0,
             before,
@@ -119,6 +129,19 @@ impl Stats {
         self.throttled += 1;
     }
 
+    /// A rejection that the contract says cannot be.
+    pub fn incident(&mut self, sent: Time, incident: Incident, retry_after: Option<Duration>) {
+        if self.incidents.len() < MOST_INCIDENTS {
+            self.incidents.push(IncidentReport {
+                at_s: round3(sent.since(self.started).as_secs_f64()),
+                limit: self.limits[incident.limit].0.to_string(),
+                left_percent: incident.tenths * 10,
+                paused_s: round3(incident.paused_until.since(sent).as_secs_f64()),
+                retry_after_s: retry_after.map(|asked| round3(asked.as_secs_f64())),
+            });
+        }
+    }
+
     /// A row goes back to be sent again.
     pub fn retried(&mut self, cause: Cause) {
         *self.retried.entry(cause).or_default() += 1;
@@ -157,8 +180,10 @@ impl Stats {
     pub fn summary(&self, now: Time, ended: &str) -> Summary {
         let wall = now.since(self.started);
         let steady = self.sends.steady_rate();
-        let ideal = self.limits.iter().filter_map(|(limit, _)| ideal_time(limit, self.attempts)).max();
-        let nominal = self.limits.iter().filter_map(|(limit, _)| limit.nominal_rate()).reduce(f64::min);
+        // With a quota for each partition, a limit says nothing about all calls together.
+        let limits = if self.partitioned { &[] } else { self.limits.as_slice() };
+        let ideal = limits.iter().filter_map(|(limit, _)| ideal_time(limit, self.attempts)).max();
+        let nominal = limits.iter().filter_map(|(limit, _)| calls_per_second(limit)).reduce(f64::min);
         let ms = |us: f64| (us / 100.0).round() / 10.0;
         Summary {
             ended: ended.to_owned(),
@@ -186,9 +211,12 @@ impl Stats {
                 .map(|(limit, window)| LimitUse {
                     limit: limit.to_string(),
                     allows: limit.amount(),
-                    worst_window: window.as_ref().map(|window| window.worst().saturating_mul(limit.cost())),
+                    worst_window: window
+                        .as_ref()
+                        .map(|window| window.worst().saturating_mul(limit.cost().unwrap_or(1))),
                 })
                 .collect(),
+            incidents: self.incidents.clone(),
             resumed_after_kill: false,
         }
     }
@@ -202,15 +230,22 @@ fn latency_histogram() -> Histogram<u64> {
     }
 }
 
+/// Calls per second that a limit allows on paper. Not of a calendar, which says nothing about
+/// seconds, nor where calls differ in cost.
+fn calls_per_second(limit: &Limit) -> Option<f64> {
+    limit.cost()?;
+    if matches!(limit.rule(), Rule::Calendar(_)) { None } else { limit.nominal_rate() }
+}
+
 /// The time that the limit alone would have needed for so many calls, with answers in no time.
 fn ideal_time(limit: &Limit, calls: u64) -> Option<Duration> {
-    let units = calls.saturating_mul(limit.cost());
+    let units = calls.saturating_mul(limit.cost()?);
     match limit.rule() {
         Rule::Window { per } => {
             let windows = units.div_ceil(limit.amount()).saturating_sub(1);
             Some(per.saturating_mul(u32::try_from(windows).unwrap_or(u32::MAX)))
         }
-        Rule::Bucket { per, capacity } => {
+        Rule::Bucket { per, capacity, .. } => {
             Some(per.mul_f64(units.saturating_sub(capacity.get()) as f64 / limit.amount() as f64))
         }
         _ => None,

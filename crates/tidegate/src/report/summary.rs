@@ -38,8 +38,27 @@ pub struct Summary {
     pub peak_in_flight: u64,
     /// Each limit, and the most that any of its windows can have held.
     pub limits: Vec<LimitUse>,
+    /// Rejections that the declared limits say cannot be, the first twenty: either a limit is
+    /// declared wrong, or somebody else uses it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub incidents: Vec<IncidentReport>,
     /// An earlier run was killed: rows that were in flight then were sent again.
     pub resumed_after_kill: bool,
+}
+
+/// An unexpected rejection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct IncidentReport {
+    /// Seconds from the start of the run to the send of the rejected call.
+    pub at_s: f64,
+    /// The limit that is taken to be meant: the shortest.
+    pub limit: String,
+    /// So much of it is used from there on, until clean holds have passed.
+    pub left_percent: u64,
+    /// Seconds from the send to the end of the pause.
+    pub paused_s: f64,
+    /// What the provider asked for, in seconds.
+    pub retry_after_s: Option<f64>,
 }
 
 /// Latencies in milliseconds.

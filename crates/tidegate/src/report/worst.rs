@@ -16,9 +16,12 @@ const STEPS: u32 = 1_024;
 /// that ends when call `j` is sent, that leaves all calls sent so far, less those answered before
 /// the window began. Shares nothing with the meters; an answer that is rounded is rounded to
 /// later, so the bound errs on the side of more.
+///
+/// Where it is assumed that a call is counted within some time of its send, that stands for its answer.
 #[derive(Debug)]
 pub(super) struct WorstWindow {
     window: Duration,
+    assumed: Option<Duration>,
     step: Duration,
     sent: u64,
     answered_before: u64,
@@ -27,9 +30,9 @@ pub(super) struct WorstWindow {
 }
 
 impl WorstWindow {
-    pub(super) fn new(window: Duration) -> Self {
+    pub(super) fn new(window: Duration, assumed: Option<Duration>) -> Self {
         let step = window / STEPS;
-        Self { window, step, sent: 0, answered_before: 0, answers: VecDeque::new(), worst: 0 }
+        Self { window, assumed, step, sent: 0, answered_before: 0, answers: VecDeque::new(), worst: 0 }
     }
 
     pub(super) fn sent(&mut self, at: Time) {
@@ -42,9 +45,18 @@ impl WorstWindow {
             self.answers.pop_front();
         }
         self.worst = self.worst.max(self.sent - self.answered_before);
+        if let Some(within) = self.assumed {
+            self.counted_by(at + within);
+        }
     }
 
     pub(super) fn answered(&mut self, at: Time) {
+        if self.assumed.is_none() {
+            self.counted_by(at);
+        }
+    }
+
+    fn counted_by(&mut self, at: Time) {
         let rounding = if self.answers.len() < EXACT { Duration::ZERO } else { self.step };
         match self.answers.back_mut() {
             // The step's end was set when it began: it is no earlier than any of its answers.
@@ -55,7 +67,10 @@ impl WorstWindow {
 
     /// Never sent: it cannot have been counted anywhere.
     pub(super) fn not_sent(&mut self) {
-        self.sent -= 1;
+        // With an assumption it is noted as counted already, and stays so: on the side of more.
+        if self.assumed.is_none() {
+            self.sent -= 1;
+        }
     }
 
     pub(super) fn worst(&self) -> u64 {
@@ -70,7 +85,7 @@ mod tests {
     #[test]
     fn a_call_counts_wherever_between_send_and_answer_it_may_have_been_counted() {
         let ms = Time::from_millis;
-        let mut worst = WorstWindow::new(Duration::from_secs(1));
+        let mut worst = WorstWindow::new(Duration::from_secs(1), None);
         worst.sent(ms(0));
         worst.answered(ms(500));
         worst.sent(ms(1_400)); // the first may have been counted at 500
@@ -88,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_unit_that_is_used_again_a_millisecond_after_the_window_does_not_count_twice() {
-        let mut worst = WorstWindow::new(Duration::from_secs(6));
+        let mut worst = WorstWindow::new(Duration::from_secs(6), None);
         let mut at = Time::ZERO;
         for _ in 0..10 {
             worst.sent(at);
@@ -99,8 +114,20 @@ mod tests {
     }
 
     #[test]
+    fn with_an_assumption_answers_do_not_matter() {
+        let ms = Time::from_millis;
+        let mut worst = WorstWindow::new(Duration::from_secs(1), Some(Duration::from_millis(30)));
+        worst.sent(ms(0));
+        worst.sent(ms(1_030));
+        assert_eq!(worst.worst(), 2);
+        worst.sent(ms(2_061));
+        worst.answered(ms(9_000));
+        assert_eq!(worst.worst(), 2);
+    }
+
+    #[test]
     fn memory_does_not_grow_with_the_calls() {
-        let mut worst = WorstWindow::new(Duration::from_secs(1));
+        let mut worst = WorstWindow::new(Duration::from_secs(1), None);
         for i in 0..1_000_000u64 {
             worst.sent(Time::from_nanos(i * 10_000));
             worst.answered(Time::from_nanos(i * 10_000 + 1_000));

@@ -61,26 +61,13 @@ impl FromStr for Select {
         if name.trim().is_empty() {
             return Err(wrong("there is no name before `=`"));
         }
-        let path = path.strip_prefix('/').ok_or_else(|| wrong("the path must begin with `/`"))?;
-        let tokens = path.split('/').map(unescape).collect::<Option<_>>();
-        let tokens = tokens.ok_or_else(|| wrong("in a path `~` is written `~0`, and `/` in a name `~1`"))?;
+        if !path.starts_with('/') {
+            return Err(wrong("the path must begin with `/`"));
+        }
+        let tokens = json::pointer_tokens(path)
+            .ok_or_else(|| wrong("in a path `~` is written `~0`, and `/` in a name `~1`"))?;
         Ok(Self { name: name.to_owned(), tokens })
     }
-}
-
-/// RFC 6901, section 4.
-fn unescape(token: &str) -> Option<String> {
-    let mut parts = token.split('~');
-    let mut plain = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        plain.push(match part.as_bytes().first()? {
-            b'0' => '~',
-            b'1' => '/',
-            _ => return None,
-        });
-        plain.push_str(&part[1..]);
-    }
-    Some(plain)
 }
 
 #[cfg(test)]

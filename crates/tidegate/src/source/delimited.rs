@@ -37,7 +37,11 @@ struct Shape {
 
 impl<R: BufRead> Delimited<R> {
     pub(super) fn open(input: R, delimiter: u8, max: usize, name: &str) -> Result<Self, SourceError> {
-        let parser = csv_core::ReaderBuilder::new().delimiter(delimiter).build();
+        let mut parser = csv_core::ReaderBuilder::new().delimiter(delimiter).build();
+        // It would take off a byte order mark of its own, but only one that it gets in one piece. After a
+        // blank line it does not look for any.
+        parser.read_record(b"\n", &mut [0], &mut [0]);
+        parser.set_line(1);
         let ends = vec![0; MAX_COLUMNS + 1];
         let mut table = Self { input, parser, columns: Arc::new([]), max, text: Vec::new(), ends };
         table.columns = table.read_header(name)?;
@@ -138,6 +142,8 @@ impl<R: BufRead> Delimited<R> {
                 shape.too_long |= read > self.max.saturating_add(2);
             }
             if result == ReadRecordResult::Record {
+                // The grace above is for a line end, which this record may not have had.
+                shape.too_long |= length > self.max;
                 return Ok(Some(shape));
             }
             if at_end {

@@ -172,8 +172,18 @@ fn a_long_csv_record_is_skipped_and_the_next_one_read() {
         rows_of(source(text.as_bytes(), Format::Csv, 100, usize::MAX).unwrap()),
         ["2!longer than the limit of 100 bytes for one record", r#"300003:{"a":"2","b":"3"}"#]
     );
-    let at_limit = format!("a\n{}\n{}\n", "x".repeat(100), "x".repeat(103));
-    assert!(csv(&at_limit)[0].starts_with("2:") && csv(&at_limit)[1].starts_with("3!longer"));
+    for end in ["\n", "\r\n", ""] {
+        let at_limit = format!("a\n{}\n{}{end}", "x".repeat(100), "x".repeat(101));
+        assert!(csv(&at_limit)[0].starts_with("2:") && csv(&at_limit)[1].starts_with("3!longer"));
+    }
+}
+
+/// In whatever pieces the bytes come: `rows` sees to that.
+#[test]
+fn one_byte_order_mark_is_taken_off_at_the_very_start() {
+    assert_eq!(csv("\u{feff}a\n1\n"), [r#"2:{"a":"1"}"#]);
+    assert_eq!(csv("\u{feff}\u{feff}a\n1\n"), ["2:{\"\u{feff}a\":\"1\"}"]);
+    assert_eq!(csv("\n\u{feff}a\n1\n"), ["3:{\"\u{feff}a\":\"1\"}"]);
 }
 
 #[test]

@@ -46,6 +46,10 @@ pub enum Place {
     Bearer,
     /// The key column.
     Key,
+    /// What a call costs.
+    Cost,
+    /// The partition that a call counts against.
+    Partition,
 }
 
 /// What is wrong with a part of a request.
@@ -292,6 +296,8 @@ impl fmt::Display for Place {
             Self::Form(name) => write!(f, "form field `{name}`"),
             Self::Bearer => f.write_str("bearer token"),
             Self::Key => f.write_str("key"),
+            Self::Cost => f.write_str("cost"),
+            Self::Partition => f.write_str("partition"),
         }
     }
 }

@@ -11,6 +11,7 @@ use minijinja::{Environment, Error, ErrorKind, Output, State, UndefinedBehavior}
 
 use super::MAX_LEAF;
 use super::error::{Place, Problem, RenderError, TemplateError};
+use super::filters;
 use super::names;
 use super::reference::Style;
 use super::scope::Scope;
@@ -142,6 +143,7 @@ fn environment(mode: Mode) -> Environment<'static> {
     env.set_undefined_behavior(UndefinedBehavior::Strict);
     env.set_fuel(Some(FUEL));
     env.remove_global("debug");
+    filters::guard(&mut env);
     if let Ok(syntax) = SyntaxConfig::builder().keep_trailing_newline(true).build() {
         env.set_syntax(syntax);
     }
@@ -168,8 +170,8 @@ fn print(mode: Mode, out: &mut Output<'_>, value: &Value) -> Result<(), Error> {
             return Err(bad("the value is an object or list, expected a string, number or boolean"));
         }
     }
-    let json = serde_json::to_string(value).map_err(|_| bad("the value cannot be written as JSON"))?;
-    out.write_str(&json).map_err(Error::from)
+    // Straight to where the limit is: a list may repeat one long text a million times.
+    serde_json::to_writer(Pieces(out), value).map_err(|_| bad("the value cannot be written as JSON"))
 }
 
 fn bad(message: &'static str) -> Error {
@@ -228,6 +230,21 @@ impl Object for Fields {
         self.mapped_enumerator(|this| {
             Box::new(this.columns.iter().map(|column| Value::from(column.as_str())))
         })
+    }
+}
+
+/// JSON on its way out; the serializer writes whole characters.
+struct Pieces<'o, 'a>(&'o mut Output<'a>);
+
+impl io::Write for Pieces<'_, '_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let text = std::str::from_utf8(buf).map_err(|_| io::ErrorKind::InvalidData)?;
+        self.0.write_str(text).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -14,6 +14,7 @@
 mod body;
 mod encode;
 mod error;
+mod filters;
 mod headers;
 mod jinja;
 mod key;
@@ -23,6 +24,7 @@ mod scope;
 mod secrets;
 mod text;
 mod url;
+mod value;
 
 #[cfg(test)]
 mod tests;
@@ -45,6 +47,7 @@ pub use self::headers::parse_header;
 pub use self::key::KeyTemplate;
 pub use self::secrets::Secrets;
 pub use self::url::Origin;
+pub use self::value::ValueTemplate;
 
 /// Bytes that one template may render to.
 const MAX_LEAF: usize = 4 << 20;

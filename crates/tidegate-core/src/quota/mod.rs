@@ -1,0 +1,452 @@
+//! `Quota`: the limits that the same calls count against, taken all at once or not at all.
+
+mod doubt;
+mod stall;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use self::doubt::Doubt;
+use self::stall::{Stall, Unresolved};
+use crate::contract::{Contract, Costs, Metered, Pacing};
+use crate::meter::{Meter, Readiness, Taken, WallClock};
+use crate::time::Time;
+
+pub use self::doubt::Incident;
+
+/// What has gathered in a pause is spread over this time at least.
+const LEAST_RAMP: Duration = Duration::from_secs(1);
+
+/// A set of limits that the same calls count against, with pauses and a line of waiters.
+///
+/// *Inputs*: [`take`](Self::take), or [`join`](Self::join) and [`serve`](Self::serve) to wait in
+/// line; [`answered`](Self::answered) and [`settle`](Self::settle) for what became of a call;
+/// [`rejected`](Self::rejected), [`pause`](Self::pause), [`resume`](Self::resume) and
+/// [`observe`](Self::observe) for what the provider said.
+/// *Outputs*: a [`Decision`] from each request; [`Incident`]s.
+#[derive(Debug)]
+pub struct Quota {
+    contract: Contract,
+    limits: Box<[Metered]>,
+    paused_until: Time,
+    /// Until then sends are spread evenly, whatever the pacing: after a pause all that wait would
+    /// go at once.
+    even_until: Time,
+    /// The latest time seen. An earlier `now` would hand out units before they are back.
+    now: Time,
+    line: VecDeque<(WaiterId, Costs)>,
+    next_waiter: u64,
+    in_flight: u64,
+    /// The grant of the call sent last of those that were answered.
+    latest_answered: Option<Time>,
+    unresolved: VecDeque<Unresolved>,
+    /// Answers so far, and time-outs since the last of them.
+    answers: u64,
+    unanswered: u64,
+    stall: Option<Stall>,
+    doubt: Doubt,
+}
+
+/// The answer to a request to send.
+#[derive(Debug)]
+#[must_use]
+pub enum Decision {
+    /// Send now. The grant must come back through [`Quota::settle`].
+    Grant(Grant),
+    /// Not now.
+    Wait(Wait),
+}
+
+/// The right to send one call now; returned by [`Quota::settle`].
+#[derive(Debug)]
+#[must_use = "a grant that is not settled keeps its units for ever"]
+pub struct Grant {
+    at: Time,
+    answered: bool,
+    probe: bool,
+    costs: Costs,
+}
+
+/// Until when there is nothing to send, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait {
+    /// When to ask again; `None` if that depends on an answer that has not come.
+    pub until: Option<Time>,
+    /// What binds.
+    pub why: Why,
+}
+
+/// What a caller waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Why {
+    /// The provider asked for silence.
+    Paused,
+    /// The limit with this index has no unit free.
+    Limit(usize),
+    /// Sends are being spread evenly at the rate of the limit with this index.
+    Pacing(usize),
+    /// The provider answers nothing: one call at a time probes whether it does again.
+    Stalled,
+    /// Others wait in line already.
+    Line,
+}
+
+/// What became of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing was written to the network: the units are free at once.
+    NotSent,
+    /// The whole answer arrived, whatever its status.
+    Answered,
+    /// It may have been counted: a reset after bytes had left, or nobody knows. Treated as if it had
+    /// been answered now; the connection must be aborted before this is said.
+    Unknown,
+    /// No answer came in the time that it was given. As `Unknown`, if it was the only one: but if the
+    /// provider has stalled, as if it were answered when the provider answers again.
+    TimedOut,
+}
+
+/// A place in the line of a [`Quota`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WaiterId(u64);
+
+impl Quota {
+    /// A quota under `contract`, taken as idle so far.
+    pub fn new(contract: &Contract) -> Self {
+        Self {
+            contract: contract.clone(),
+            limits: contract.meters(),
+            paused_until: Time::ZERO,
+            even_until: Time::ZERO,
+            now: Time::ZERO,
+            line: VecDeque::new(),
+            next_waiter: 0,
+            in_flight: 0,
+            latest_answered: None,
+            unresolved: VecDeque::new(),
+            answers: 0,
+            unanswered: 0,
+            stall: None,
+            doubt: Doubt::default(),
+        }
+    }
+
+    /// What each call costs by the declarations.
+    pub fn costs(&self) -> &Costs {
+        self.contract.costs()
+    }
+
+    /// Asks to send a call of such costs now, unless others wait in line.
+    ///
+    /// Costs must be such that [`Contract::admit`] accepts them: others are never granted.
+    #[inline]
+    pub fn take(&mut self, costs: &Costs, now: Time) -> Decision {
+        if self.line.is_empty() {
+            self.decide(costs, now)
+        } else {
+            Decision::Wait(Wait { until: None, why: Why::Line })
+        }
+    }
+
+    /// What a call would have to wait for now; `None` if [`take`](Self::take) would grant.
+    pub fn wait(&mut self, costs: &Costs, now: Time) -> Option<Wait> {
+        if !self.line.is_empty() {
+            return Some(Wait { until: None, why: Why::Line });
+        }
+        let now = self.advance(now);
+        self.obstacle(costs, now)
+    }
+
+    /// Joins the end of the line.
+    pub fn join(&mut self, costs: Costs) -> WaiterId {
+        let id = WaiterId(self.next_waiter);
+        self.next_waiter += 1;
+        self.line.push_back((id, costs));
+        id
+    }
+
+    /// Leaves the line before being served; nothing happens if `id` is not in it.
+    pub fn leave(&mut self, id: WaiterId) {
+        // The line is sorted by id: who leaves is found without a walk.
+        if let Ok(place) = self.line.binary_search_by_key(&id, |(id, _)| *id) {
+            self.line.remove(place);
+        }
+    }
+
+    /// The head of the line.
+    pub fn head(&self) -> Option<WaiterId> {
+        self.line.front().map(|(id, _)| *id)
+    }
+
+    /// Serves the head of the line: its grant, or what it waits for. `None` if the line is empty.
+    ///
+    /// What is released stays with the head, so nobody who asks for little can overtake it.
+    #[inline]
+    pub fn serve(&mut self, now: Time) -> Option<(WaiterId, Decision)> {
+        let (head, costs) = self.line.front().copied()?;
+        let decision = self.decide(&costs, now);
+        if matches!(decision, Decision::Grant(_)) {
+            self.line.pop_front();
+        }
+        Some((head, decision))
+    }
+
+    /// The response head of the granted call arrived at `now`: it was admitted, or rejected, no
+    /// later than that. Limits on requests count the call as over.
+    #[inline]
+    pub fn answered(&mut self, grant: &mut Grant, now: Time) {
+        if grant.answered {
+            return;
+        }
+        let now = self.advance(now);
+        self.head_came(grant, now);
+        for (limit, taken) in at_work(&mut self.limits, &grant.costs, grant.at) {
+            if limit.ends_with_head {
+                limit.meter.answered(taken, taken.cost, now);
+            }
+        }
+    }
+
+    /// The granted call is over at `now`, and has cost what was reserved for it.
+    #[inline]
+    pub fn settle(&mut self, grant: Grant, outcome: Outcome, now: Time) {
+        self.finish(grant, outcome, None, now);
+    }
+
+    /// The granted call is over at `now`, and has cost `actual`.
+    ///
+    /// More than was reserved is a debt that is paid before anything else is granted. Less comes
+    /// back at once where the provider is declared to refund it, else like the rest.
+    pub fn settle_costing(&mut self, grant: Grant, outcome: Outcome, actual: &Costs, now: Time) {
+        self.finish(grant, outcome, Some(actual), now);
+    }
+
+    #[inline]
+    fn finish(&mut self, mut grant: Grant, outcome: Outcome, actual: Option<&Costs>, now: Time) {
+        let now = self.advance(now);
+        self.in_flight -= 1;
+        let head_was_settled = grant.answered;
+        match outcome {
+            Outcome::Answered if !grant.answered => self.head_came(&mut grant, now),
+            Outcome::TimedOut if !grant.answered => return self.give_up(&grant, now),
+            Outcome::NotSent | Outcome::Unknown if grant.probe && !grant.answered => self.probe_failed(now),
+            _ => {}
+        }
+        // With a head in hand something was sent, whatever is claimed.
+        let not_sent = outcome == Outcome::NotSent && !head_was_settled;
+        for (i, (limit, taken)) in at_work(&mut self.limits, &grant.costs, grant.at).enumerate() {
+            if head_was_settled && limit.ends_with_head {
+                continue;
+            }
+            match actual {
+                _ if not_sent => limit.correct(taken, 0, now),
+                None => limit.meter.answered(taken, taken.cost, now),
+                Some(actual) if limit.refunds => limit.correct(taken, actual.of(i), now),
+                Some(actual) => limit.correct(taken, actual.of(i).max(taken.cost), now),
+            }
+        }
+    }
+
+    /// The provider has answered a call.
+    #[inline]
+    fn head_came(&mut self, grant: &mut Grant, now: Time) {
+        grant.answered = true;
+        self.answers += 1;
+        self.unanswered = 0;
+        self.latest_answered = self.latest_answered.max(Some(grant.at));
+        if grant.probe {
+            self.end_stall(now);
+        }
+    }
+
+    /// What is in use at `now`, by the index of its limit: units, and when they come back if all
+    /// answers came now. For whoever carries on: see [`charge`](Self::charge).
+    pub fn used(&self, now: Time) -> Vec<(usize, u64, Time)> {
+        let limits = self.limits.iter().enumerate();
+        limits
+            .flat_map(|(i, limit)| limit.meter.used(now).into_iter().map(move |(n, at)| (i, n, at)))
+            .collect()
+    }
+
+    /// Whether nothing is in use, under way or awaited: a new quota in its place would be the same.
+    pub fn is_idle(&mut self, now: Time) -> bool {
+        self.advance(now);
+        self.in_flight == 0
+            && self.line.is_empty()
+            && self.paused(now).is_none()
+            && self.unresolved.is_empty() // and with them what a stall is about
+            && !self.doubt.exists()
+            && self.used(now).is_empty()
+    }
+
+    /// Takes `units` of the limit with this index until `until`, for calls of an earlier process.
+    pub fn charge(&mut self, limit: usize, units: u64, until: Time, now: Time) {
+        let now = self.advance(now);
+        if let Some(limit) = self.limits.get_mut(limit) {
+            limit.meter.charge(units, until, now);
+        }
+    }
+
+    /// The silence from `now` on after which nothing can be in use any more, if somebody who left no
+    /// record has sent nothing for `quiet`.
+    pub fn silence(&self, quiet: Duration, now: Time) -> Duration {
+        self.limits.iter().map(|limit| limit.meter.silence(quiet, now)).max().unwrap_or(Duration::ZERO)
+    }
+
+    /// Grants nothing until `until`, and spreads evenly what has gathered by then. A pause is never
+    /// shortened by another.
+    pub fn pause(&mut self, until: Time) {
+        self.paused_until = self.paused_until.max(until);
+        let hold = self.contract.shortest_hold().map_or(Duration::ZERO, |(_, hold)| hold);
+        self.even_until = self.even_until.max(self.paused_until + hold.max(LEAST_RAMP));
+    }
+
+    /// Ends a pause.
+    pub fn resume(&mut self) {
+        self.paused_until = Time::ZERO;
+    }
+
+    /// The end of the pause, if `now` is within one.
+    pub fn paused(&self, now: Time) -> Option<Time> {
+        (self.paused_until > now).then_some(self.paused_until)
+    }
+
+    /// What an answer tells of the provider's wall clock, for limits that follow a calendar.
+    pub fn observe(&mut self, wall: WallClock, now: Time) {
+        let now = self.advance(now);
+        for limit in &mut self.limits {
+            if let Meter::Epoch(epoch) = &mut limit.meter {
+                epoch.observe(wall, now);
+            }
+        }
+    }
+
+    /// Calls granted and not yet settled.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
+    #[inline]
+    fn decide(&mut self, costs: &Costs, now: Time) -> Decision {
+        let now = self.advance(now);
+        match self.obstacle(costs, now) {
+            Some(wait) => Decision::Wait(wait),
+            None => self.grant(costs, now),
+        }
+    }
+
+    /// What stands in the way of a call, for the longest.
+    #[inline]
+    fn obstacle(&mut self, costs: &Costs, now: Time) -> Option<Wait> {
+        if let Some(until) = self.paused(now) {
+            return Some(Wait { until: Some(until), why: Why::Paused });
+        }
+        let probe = self.stall.is_some();
+        if let Some(wait) = self.stalled(now) {
+            return Some(wait);
+        }
+        let even = self.is_even(now);
+        let mut longest: Option<(Readiness, Why)> = None;
+        let mut stands = |readiness: Readiness, why: Why| {
+            if longest.is_none_or(|(other, _)| readiness > other) {
+                longest = Some((readiness, why));
+            }
+        };
+        for (i, (limit, cost)) in self.limits.iter_mut().zip(costs.all()).enumerate() {
+            match limit.meter.readiness(cost, now, probe) {
+                Readiness::Ready => {}
+                later => stands(later, Why::Limit(i)),
+            }
+            if let Some(spread) = limit.spread.as_ref().filter(|_| even) {
+                match spread.readiness(now) {
+                    Readiness::Ready => {}
+                    later => stands(later, Why::Pacing(i)),
+                }
+            }
+        }
+        let (readiness, why) = longest?;
+        let by_itself = self.changes_by_itself();
+        let until = match readiness {
+            Readiness::At(until) => Some(by_itself.map_or(until, |change| change.min(until))),
+            _ => by_itself,
+        };
+        Some(Wait { until, why })
+    }
+
+    /// Whether sends are spread evenly now.
+    #[inline]
+    fn is_even(&self, now: Time) -> bool {
+        self.contract.pacing() == Pacing::Even || now < self.even_until
+    }
+
+    /// When something changes even if no answer comes: calls that were given up are resolved, or
+    /// units come back that were withheld.
+    fn changes_by_itself(&self) -> Option<Time> {
+        [self.resolves_at(), self.doubt.eases_at()].into_iter().flatten().min()
+    }
+
+    #[inline]
+    fn grant(&mut self, costs: &Costs, now: Time) -> Decision {
+        let even = self.is_even(now);
+        for (limit, cost) in self.limits.iter_mut().zip(costs.all()) {
+            limit.meter.take(cost, now);
+            if let Some(spread) = limit.spread.as_mut().filter(|_| even) {
+                spread.take(cost, now);
+            }
+        }
+        self.in_flight += 1;
+        let probe = self.stall.is_some();
+        self.probe_sent();
+        Decision::Grant(Grant { at: now, answered: false, probe, costs: *costs })
+    }
+
+    #[inline]
+    fn advance(&mut self, now: Time) -> Time {
+        self.now = self.now.max(now);
+        if self.doubt.exists() {
+            self.ease(self.now);
+        }
+        if !self.unresolved.is_empty() {
+            self.resolve(self.now);
+        }
+        self.now
+    }
+}
+
+impl Metered {
+    /// A call is over, and may have cost something else than was reserved for it.
+    fn correct(&mut self, taken: Taken, cost: u64, now: Time) {
+        // More than a whole limit is all of it: no answer may block it for ever.
+        let cost = cost.min(taken.cost.saturating_add(self.meter.greatest_cost()));
+        self.meter.answered(taken, cost, now);
+        if let Some(spread) = &mut self.spread {
+            spread.correct(taken.cost, cost);
+        }
+    }
+}
+
+/// Each limit at work, with what a call took from it.
+#[inline]
+fn at_work<'a>(
+    limits: &'a mut [Metered],
+    costs: &'a Costs,
+    at: Time,
+) -> impl Iterator<Item = (&'a mut Metered, Taken)> {
+    limits.iter_mut().zip(costs.all()).map(move |(limit, cost)| (limit, Taken { cost, at }))
+}
+
+impl Grant {
+    /// When it was granted: no call made with it was counted earlier.
+    pub fn at(&self) -> Time {
+        self.at
+    }
+
+    /// What was reserved for it.
+    pub fn costs(&self) -> &Costs {
+        &self.costs
+    }
+}
+
+#[cfg(test)]
+mod tests;

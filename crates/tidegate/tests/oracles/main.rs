@@ -1,0 +1,22 @@
+//! The oracle zoo: the real core, driven in virtual time against every way that providers enforce.
+//!
+//! A client sends whenever its quota grants, and waits exactly as told. Networks and providers are as bad
+//! as the contract allows: they count a call at any moment between grant and answer, on clocks that
+//! differ. Strict judges that share no code with the limiter see every count. Nothing may be
+//! rejected, and the quota has to be used: a run that never meets its limit proves nothing.
+//!
+//! What is where: `network.rs` says when a call is counted and answered, `client.rs` is the loop of
+//! events, `case.rs` a contract with its providers, and the rest are cases.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::print_stdout, reason = "tells how much was simulated and, of the long run, its seed")]
+
+mod calendars;
+mod case;
+mod client;
+mod job;
+mod network;
+mod stalls;
+mod trouble;
+mod windows;
+mod zoo;
