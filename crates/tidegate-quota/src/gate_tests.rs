@@ -100,6 +100,23 @@ async fn pause_and_resume_reach_those_in_line() {
     assert_eq!(gate.acquire().await.granted_at(), now + Duration::from_secs(90));
 }
 
+/// The head of the line was promised a time, which passed without a unit: an answer wakes it.
+#[tokio::test(start_paused = true)]
+async fn the_head_of_the_line_is_woken_after_a_time_that_brought_nothing() {
+    let gate = gate(&["2/s"]);
+    gate.acquire().await.settle(Outcome::Answered);
+    let slow = gate.acquire().await;
+    let waiter = tokio::spawn({
+        let gate = gate.clone();
+        async move { gate.acquire().await.granted_at() }
+    });
+    // At a second the first unit comes back, and is kept for a probe while the slow call is out.
+    sleep(Duration::from_secs(5)).await;
+    slow.settle(Outcome::TimedOut);
+    let granted = timeout(Duration::from_secs(30), waiter).await.expect("never woken").unwrap();
+    assert!(granted >= Time::from_millis(1_000));
+}
+
 fn futures_poll(acquire: &mut Pin<Box<Acquire>>) -> Poll<Permit> {
     acquire.as_mut().poll(&mut Context::from_waker(Waker::noop()))
 }

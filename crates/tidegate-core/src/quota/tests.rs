@@ -321,3 +321,91 @@ fn limits_of_a_quota_are_bounded() {
     assert!(Contract::new(&limits, Pacing::Even, Terms::default()).is_err());
     assert!(Contract::new(&limits[1..], Pacing::Even, Terms::default()).is_ok());
 }
+
+// ---- what a hostile review found ----
+
+#[test]
+fn who_carries_on_never_has_more_than_who_went_before() {
+    for limit in ["10/s bucket 30 step 1s", "10/s bucket 30", "10/s", "10/s counter"] {
+        let mut before = quota(&[limit], Pacing::Burst);
+        for at in [ms(0), ms(400)] {
+            for grant in all(&mut before, at) {
+                before.settle(grant, Outcome::Answered, at);
+            }
+        }
+        for now in (400..4_000).step_by(100).map(ms) {
+            // Its clock has run for a minute when it is told.
+            let (mut after, minute) = (quota(&[limit], Pacing::Burst), Duration::from_secs(60));
+            for (limit, units, until) in before.used(now) {
+                after.charge(limit, units, until + minute, now + minute);
+            }
+            let mut same = quota(&[limit], Pacing::Burst);
+            same.limits = before.limits.clone();
+            let (more, most) = (all(&mut after, now + minute).len(), all(&mut same, now).len());
+            assert!(more <= most, "{limit} at {now}: {more} after {most}");
+        }
+    }
+}
+
+#[test]
+fn what_is_charged_in_several_parts_counts_in_full() {
+    let mut quota = quota(&["10/s"], Pacing::Burst);
+    quota.charge(0, 10, ms(100), ms(0));
+    quota.charge(0, 10, ms(1_000), ms(0));
+    assert!(all(&mut quota, ms(200)).is_empty());
+    assert_eq!(all(&mut quota, ms(1_000)).len(), 9);
+}
+
+#[test]
+fn no_answer_can_block_a_limit_for_ever() {
+    for limit in ["10 points/s", "10 points/s bucket 10", "10 points/s counter"] {
+        let limits = [limit.parse::<Limit>().unwrap()];
+        let contract = Contract::new(&limits, Pacing::Even, Terms::default()).unwrap();
+        let mut quota = Quota::new(&contract);
+        let mut costs = *contract.costs();
+        costs.set(0, 1);
+        let mut actual = costs;
+        actual.set(0, u64::MAX);
+        let mut now = ms(0);
+        for _ in 0..5 {
+            let grant = loop {
+                match quota.take(&costs, now) {
+                    Decision::Grant(grant) => break grant,
+                    Decision::Wait(wait) => now = wait.until.expect("a time to look again"),
+                }
+            };
+            quota.settle_costing(grant, Outcome::Answered, &actual, now);
+        }
+        assert!(now < ms(60_000), "{limit}: {now}");
+    }
+}
+
+#[test]
+fn rejections_of_a_slow_bucket_do_not_overflow() {
+    let mut quota = quota(&["1/day bucket 10"], Pacing::Burst);
+    for hours in 0..100 {
+        if let Decision::Grant(grant) = take(&mut quota, ms(hours * 3_600_000)) {
+            let _incident = quota.rejected(&grant, None, ms(hours * 3_600_000));
+            quota.settle(grant, Outcome::Answered, ms(hours * 3_600_000));
+        }
+    }
+}
+
+#[test]
+fn a_quota_whose_last_call_timed_out_is_idle_again() {
+    let mut quota = quota(&["10/s", "concurrency 5"], Pacing::Burst);
+    let grant = granted(take(&mut quota, ms(0)));
+    quota.settle(grant, Outcome::TimedOut, ms(5_000));
+    assert!(!quota.is_idle(ms(5_500)));
+    assert!(quota.is_idle(ms(20_000)));
+}
+
+#[test]
+fn calls_one_at_a_time_into_a_frozen_provider_are_told_from_slow_ones() {
+    let mut quota = quota(&["10/s"], Pacing::Burst);
+    for i in 0..3 {
+        let grant = granted(take(&mut quota, ms(i * 6_000)));
+        quota.settle(grant, Outcome::TimedOut, ms(i * 6_000 + 5_000));
+    }
+    assert!(quota.is_stalled());
+}
