@@ -112,13 +112,18 @@ impl WallClock {
     /// What both know; all that either says if they contradict each other.
     #[must_use]
     pub fn narrowed_by(self, news: Self) -> Self {
-        let both = Self { earliest: self.earliest.max(news.earliest), latest: self.latest.min(news.latest) };
-        if both.earliest <= both.latest {
-            return both;
+        if self.agrees_with(news) {
+            let (earliest, latest) = (self.earliest.max(news.earliest), self.latest.min(news.latest));
+            return Self { earliest, latest };
         }
         // One of the two is wrong (a cached answer shows the past): until a third says which, either
         // may be right.
         Self { earliest: self.earliest.min(news.earliest), latest: self.latest.max(news.latest) }
+    }
+
+    /// Whether both can be right.
+    fn agrees_with(self, other: Self) -> bool {
+        self.earliest.max(other.earliest) <= self.latest.min(other.latest)
     }
 }
 
@@ -164,7 +169,6 @@ impl Epoch {
             latest: self.wall.latest.saturating_add(self.drift(now)),
         };
         self.wall = known.narrowed_by(news);
-        let agrees = known.earliest.max(news.earliest) <= known.latest.min(news.latest);
         self.looked_at = self.looked_at.max(now);
         let end = self.calendar.next_boundary(self.earliest(now));
         match end.cmp(&self.end) {
@@ -182,7 +186,7 @@ impl Epoch {
         if self.latest(now) < self.end {
             // The next period is not there yet after all: nothing so far was counted in it.
             self.next_used = None;
-        } else if self.next_used.is_none() && !agrees {
+        } else if self.next_used.is_none() && !known.agrees_with(news) {
             // What was charged to the one period may all have been counted in the other.
             self.next_used = Some(self.used);
         }

@@ -36,10 +36,8 @@ pub(super) struct Doubt {
 
 #[derive(Debug)]
 struct Restricted {
-    limit: usize,
     tenths: u64,
     eases_at: Time,
-    hold: Duration,
 }
 
 impl Quota {
@@ -67,19 +65,21 @@ impl Quota {
         let tenths = (before - 1).max(1);
         self.limits[limit].meter.restrict(tenths);
         let eases_at = self.paused_until + hold;
-        self.doubt.incident = Some(Restricted { limit, tenths, eases_at, hold });
+        self.doubt.incident = Some(Restricted { tenths, eases_at });
         Some(Incident { limit, tenths, paused_until: self.paused_until })
     }
 
     /// Gives back a tenth for each hold without an incident.
     pub(super) fn ease(&mut self, now: Time) {
+        // It is always the shortest that is restricted.
+        let Some((limit, hold)) = self.contract.shortest_hold() else { return };
         while let Some(incident) = &mut self.doubt.incident {
             if incident.eases_at > now {
                 return;
             }
             incident.tenths += 1;
-            incident.eases_at = incident.eases_at + incident.hold;
-            self.limits[incident.limit].meter.restrict(incident.tenths);
+            incident.eases_at = incident.eases_at + hold;
+            self.limits[limit].meter.restrict(incident.tenths);
             if incident.tenths >= TENTHS {
                 self.doubt.incident = None;
             }

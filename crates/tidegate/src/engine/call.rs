@@ -132,6 +132,9 @@ impl Engine {
         {
             permit.observe(WallClock::from_date(date, permit.granted_at(), self.clock.now(), DATE_SKEW));
         }
+        if !matches!(head.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            return; // nearly all: without a look at the clock or the headers
+        }
         let asked = retry_after(&head.headers, self.wall(self.clock.now()));
         match head.status {
             StatusCode::TOO_MANY_REQUESTS => {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_core::Time;
+use tidegate_core::{Costs, Time};
 use tidegate_quota::Gate;
 
 use super::work::{Job, LaneId};
@@ -12,6 +12,7 @@ use super::{Ended, Engine, lock};
 use crate::Row;
 use crate::job::ChargeError;
 use crate::sink::{Failure, FailureKind, Finished};
+use crate::template::Call;
 use crate::verdict::{Cause, Verdict};
 
 /// A job whose first answers all fail is stopped at so many: better than to bury the rows.
@@ -39,6 +40,9 @@ pub(super) enum Held {
     Released,
 }
 
+/// What a job is made of, besides its row: key, call, quota and costs.
+type Begun = (Option<String>, Call, (LaneId, Gate), Costs);
+
 /// A row at its end.
 pub(super) struct Ending {
     row: Row,
@@ -59,23 +63,11 @@ impl Engine {
         let fault = if let Err(fault) = &row.record {
             Failure { kind: FailureKind::Input, message: fault.to_string() }
         } else {
-            let call = self.template.render(&row).map_err(|error| error.to_string());
-            let key = self.key.as_ref().map(|key| key.key(&row).map(Cow::into_owned)).transpose();
-            let key = key.map_err(|error| error.to_string());
-            let charges = self.charges.costs(&row).map_err(|error| error.to_string());
-            let lane = self.lane(&row).map_err(|error| error.to_string());
-            match (call, key, charges, lane) {
-                (Ok(call), Ok(key), Ok(costs), Ok(lane)) => {
+            match self.begin(&row) {
+                Ok((key, call, lane, costs)) => {
                     return Some(Box::new(Job::new(row, key, call, lane, costs)));
                 }
-                (call, key, costs, lane) => {
-                    if let Ok((lane, _)) = lane {
-                        lock(&self.work).forget(lane);
-                    }
-                    let errors = [call.err(), key.err(), costs.err(), lane.err()];
-                    let message = errors.into_iter().flatten().next().unwrap_or_default();
-                    Failure { kind: FailureKind::Template, message }
-                }
+                Err(error) => Failure { kind: FailureKind::Template, message: error.to_string() },
             }
         };
         let message = format!("row {} (line {}): {}", row.index, row.line, fault.message);
@@ -86,10 +78,14 @@ impl Engine {
         None
     }
 
-    /// The lane of the quota that a row counts against.
-    fn lane(&self, row: &Row) -> Result<(LaneId, Gate), ChargeError> {
+    /// What a row's job is made of. The lane of its quota comes last: a row that fails here has none.
+    fn begin(&self, row: &Row) -> Result<Begun, ChargeError> {
+        let call = self.template.render(row)?;
+        let key = self.key.as_ref().map(|key| key.key(row).map(Cow::into_owned)).transpose()?;
+        let costs = self.charges.costs(row)?;
         let name = self.charges.partition(row)?;
-        Ok(lock(&self.work).lane(&name, || self.quotas.gate(&name)))
+        let lane = lock(&self.work).lane(&name, || self.quotas.gate(&name));
+        Ok((key, call, lane, costs))
     }
 
     /// Carries out the verdict on an attempt.

@@ -81,7 +81,10 @@ impl Engine {
                     Some(job) => job,
                     None => continue,
                 },
-                Next::Nothing(due) => return self.nothing_until(due),
+                Next::Nothing(due) => {
+                    self.nothing_until(due);
+                    return Found::Wait(due);
+                }
                 Next::Broken(error) => {
                     self.stop(Ended::Input(error));
                     return Found::Wait(None);
@@ -139,8 +142,8 @@ impl Engine {
                     }
                 }
                 Next::Nothing(due) => {
-                    let Found::Wait(until) = self.nothing_until(due) else { return None };
-                    return until;
+                    self.nothing_until(due);
+                    return due;
                 }
                 Next::Broken(error) => {
                     self.stop(Ended::Input(error));
@@ -153,7 +156,7 @@ impl Engine {
     }
 
     /// Nothing can be sent before `due`: notes why, and ends the job if that is too long to wait.
-    fn nothing_until(&self, due: Option<Time>) -> Found {
+    fn nothing_until(&self, due: Option<Time>) {
         let work = lock(&self.work);
         let wait = work.opens_first().map(|(wait, lane)| (wait, lane.into()));
         // Else an answer, or a row of another quota, may come before.
@@ -172,7 +175,6 @@ impl Engine {
             }
         }
         self.pool().wait = wait;
-        Found::Wait(due)
     }
 
     /// Makes connections where work is ready and no worker is idle: one to spare while the gate is

@@ -240,11 +240,6 @@ impl Work {
     /// A row of this lane is at its end.
     pub(super) fn ended(&mut self, id: LaneId) {
         self.active -= 1;
-        self.forget(id);
-    }
-
-    /// A row that was given this lane does not stay in it.
-    pub(super) fn forget(&mut self, id: LaneId) {
         let lane = &mut self.lanes[id];
         lane.rows -= 1;
         if lane.rows == 0 && !self.one_lane {
