@@ -22,8 +22,18 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Make a call for each row of a list; the same command carries on where it stopped
     Run(Box<RunArgs>),
+    /// Send again what has failed
+    Retry(Box<RetryCommand>),
+    /// Quotas that the processes of this machine share
+    Quota {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: QuotaCommand,
+    },
     /// Say what limits compile to, which rate they allow, and what is given up
     Explain(ExplainArgs),
+    /// Check by the log alone that no limit was exceeded
+    Verify(VerifyArgs),
     /// A strict provider on loopback, to rehearse against
     Sim(SimArgs),
     /// 20,000 rows through a strict 1,000 a second; nothing leaves this machine
@@ -44,12 +54,6 @@ pub(crate) struct RunArgs {
     /// URL with `{column}` (or `{line}`), percent-encoded, and `{{ expression }}`
     #[arg(long)]
     pub url: Option<String>,
-    /// What the provider allows: `1000/s`, `100/6s`, `50/s bucket 10`, `10k/day UTC`; repeat for more
-    #[arg(long, visible_alias = "limit", value_name = "RATE")]
-    pub rate: Vec<String>,
-    /// Calls at the same time that the provider allows
-    #[arg(long, value_name = "N")]
-    pub concurrency: Option<u64>,
     /// Results: .jsonl or .csv; failures go to OUT.failed.*, the rest to OUT.tidegate/ [default: stdout]
     #[arg(short, long, value_name = "OUT")]
     pub output: Option<PathBuf>,
@@ -59,6 +63,33 @@ pub(crate) struct RunArgs {
     /// Only the first N rows; the full run continues behind them
     #[arg(long, value_name = "N")]
     pub head: Option<u64>,
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// `tidegate retry`
+#[derive(Debug, Args)]
+pub(crate) struct RetryCommand {
+    /// The output of the job, a file beside it, or its .tidegate folder
+    #[arg(value_name = "OUT")]
+    pub output: PathBuf,
+    /// Only what failed like this: a status (503), a class (5xx), timeout, network, unknown, …; repeat for more
+    /// [default: all but unknown]
+    #[arg(long, value_name = "SORT", value_delimiter = ',')]
+    pub only: Vec<String>,
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// What may be said of a job's run, whatever the job.
+#[derive(Debug, Args)]
+pub(crate) struct Flags {
+    /// What the provider allows: `1000/s`, `100/6s`, `50/s bucket 10`, `10k/day UTC`; repeat for more
+    #[arg(long, visible_alias = "limit", value_name = "RATE")]
+    pub rate: Vec<String>,
+    /// Calls at the same time that the provider allows
+    #[arg(long, value_name = "N")]
+    pub concurrency: Option<u64>,
     /// Vouch that nothing of the limits is in use, whatever an earlier run of this job did
     #[arg(long)]
     pub(crate) assume_idle: bool,
@@ -91,9 +122,12 @@ pub(crate) struct LimitArgs {
     /// even: spread sends at the steady rate; burst: as early as the limits allow [default: even]
     #[arg(long, value_name = "PACE")]
     pub pace: Option<String>,
-    /// Name of the quota [default: the URL's host]
+    /// Name of the quota; all with the same name share it [default: the URL's host]
     #[arg(long, value_name = "NAME")]
     pub quota: Option<String>,
+    /// Who shares it: sqlite (the processes of this machine), sqlite:FOLDER, or memory (nobody) [default: sqlite]
+    #[arg(long, value_name = "STORE")]
+    pub store: Option<String>,
 }
 
 /// The request.
@@ -115,6 +149,9 @@ pub(crate) struct RequestArgs {
     /// Environment variable to send as `Authorization: Bearer …`
     #[arg(long, value_name = "NAME")]
     pub bearer_env: Option<String>,
+    /// Send an idempotency key with each call, the same in all attempts and runs [default header: Idempotency-Key]
+    #[arg(long, value_name = "HEADER", num_args = 0..=1, require_equals = true, default_missing_value = "Idempotency-Key")]
+    pub idempotency_key: Option<String>,
     /// Follow up to N redirects per row; each costs a permit
     #[arg(short = 'L', long, value_name = "N", num_args = 0..=1, default_missing_value = "10", require_equals = true)]
     pub location: Option<u8>,
@@ -136,6 +173,9 @@ pub(crate) struct RowArgs {
     /// Column of a CSV output: `name=/json/pointer`
     #[arg(long, value_name = "NAME=POINTER")]
     pub select: Vec<String>,
+    /// completion, or input: at the end results are put in the order of the input [default: completion]
+    #[arg(long, value_name = "ORDER")]
+    pub order: Option<String>,
     /// Statuses that are results [default: 2xx]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub accept: Vec<String>,
@@ -154,7 +194,8 @@ pub(crate) struct RetryArgs {
     /// Waits between attempts: exponential, full jitter [default: 1s..60s]
     #[arg(long, value_name = "MIN..MAX")]
     pub backoff: Option<String>,
-    /// Calls of unknown outcome: resend, hold, or by method [default: method]
+    /// Calls of unknown outcome: resend, hold (they go to OUT.unknown.*), probe (needs a job file), or by method
+    /// [default: method]
     #[arg(long, value_name = "POLICY")]
     pub unknown: Option<String>,
     /// From a row's first send, the longest it is sent again [default: 1h]
@@ -195,6 +236,78 @@ pub(crate) struct ConnectionArgs {
     pub proxy: Option<String>,
 }
 
+/// `tidegate quota`
+#[derive(Debug, Subcommand)]
+pub(crate) enum QuotaCommand {
+    /// All quotas of this machine
+    List {
+        #[command(flatten)]
+        place: StorePlace,
+    },
+    /// One quota: its limits, who uses it, and what is in use
+    Show {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        place: StorePlace,
+    },
+    /// Define a quota, and vouch that nobody has used it lately
+    Create {
+        /// Its name
+        name: String,
+        /// What the provider allows: `1000/s`, `50/s bucket 10`; repeat for more
+        #[arg(required = true, value_name = "RATE")]
+        limits: Vec<String>,
+        #[command(flatten)]
+        place: StorePlace,
+    },
+    /// Change the limits of a quota; running jobs follow within a second
+    Set {
+        /// Its name
+        name: String,
+        /// All its limits from now on
+        #[arg(long, required = true, visible_alias = "limit", value_name = "RATE")]
+        rate: Vec<String>,
+        #[command(flatten)]
+        place: StorePlace,
+    },
+    /// Send nothing for some time; running jobs follow within a second
+    Pause {
+        /// Its name
+        name: String,
+        /// How long [default: until it is resumed]
+        #[arg(long = "for", value_name = "TIME")]
+        length: Option<String>,
+        #[command(flatten)]
+        place: StorePlace,
+    },
+    /// End a pause
+    Resume {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        place: StorePlace,
+    },
+    /// Forget a quota
+    Forget {
+        /// Its name
+        name: String,
+        /// Even if processes use it: they go on under limits that nobody shares any more
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        place: StorePlace,
+    },
+}
+
+/// Where quotas are kept.
+#[derive(Debug, Args)]
+pub(crate) struct StorePlace {
+    /// sqlite, or sqlite:FOLDER [default: sqlite, in `$TIDEGATE_STATE_DIR` or the user's state folder]
+    #[arg(long, value_name = "STORE")]
+    pub store: Option<String>,
+}
+
 /// `tidegate explain`
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
@@ -216,6 +329,17 @@ pub(crate) struct ExplainArgs {
     /// How long so many rows would take
     #[arg(long, value_name = "N")]
     pub rows: Option<u64>,
+}
+
+/// `tidegate verify`
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Output of a run, its folder, or the log in it; several, if their jobs shared a quota
+    #[arg(required = true, value_name = "OUT")]
+    pub outputs: Vec<PathBuf>,
+    /// What was found, as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `tidegate sim`

@@ -9,8 +9,11 @@ mod explain;
 mod hints;
 mod printer;
 mod progress;
+mod quota;
+mod retry;
 mod run;
 mod sim;
+mod verify;
 
 use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
@@ -27,7 +30,10 @@ fn main() -> std::process::ExitCode {
     };
     let outcome = match cli.command {
         Command::Run(args) => run::command(printer, *args),
+        Command::Retry(args) => retry::command(printer, *args),
+        Command::Quota { command } => quota::command(printer, command),
         Command::Explain(args) => explain::command(printer, &args),
+        Command::Verify(args) => verify::command(printer, &args),
         Command::Sim(args) => sim::command(printer, args),
         Command::Demo(args) => demo::command(printer, &args),
         Command::Completions { shell } => completions(printer, shell),

@@ -1,10 +1,11 @@
 //! The one place that writes to the terminal. stdout is for data, stderr for people.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, IsTerminal, Write};
 
 use tidegate::job::JobError;
 use tidegate_core::LimitError;
+use tidegate_quota::store::StoreError;
 use tidegate_sim::SpecError;
 
 /// Writes for people, coloured if they look at a terminal.
@@ -80,9 +81,30 @@ impl Printer {
     }
 }
 
+/// An error of the command line's own, and what to do about it.
+#[derive(Debug)]
+pub(crate) struct Hinting {
+    pub(crate) message: String,
+    pub(crate) hint: String,
+}
+
+impl Display for Hinting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Hinting {}
+
 fn hint_of(error: &anyhow::Error) -> Option<String> {
     if let Some(job) = error.downcast_ref::<JobError>() {
         return job.hint();
+    }
+    if let Some(store) = error.downcast_ref::<StoreError>() {
+        return Some(store.hint().into_owned());
+    }
+    if let Some(hinting) = error.downcast_ref::<Hinting>() {
+        return Some(hinting.hint.clone());
     }
     if let Some(limit) = error.downcast_ref::<LimitError>() {
         return Some(limit.hint().into_owned());

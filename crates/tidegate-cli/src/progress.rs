@@ -87,6 +87,9 @@ impl Progress {
         });
         parts.push(format!("ok {}", count(now.ok)));
         parts.push(format!("failed {}", count(now.failed)));
+        if now.unknown > 0 {
+            parts.push(format!("unknown {}", count(now.unknown)));
+        }
         parts.push(format!("429s {}", count(now.throttled)));
         parts.push(format!("{} in flight", count(now.in_flight)));
         if let Some(waiting) = self.handle.waiting() {

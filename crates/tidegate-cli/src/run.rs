@@ -4,8 +4,8 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use tidegate::job::{Job, JobError, JobFile, Plan, QuotaSection, StatusOrWord};
-use tidegate::report::Summary;
+use tidegate::job::{FlagOrWord, Held, HeldFor, Job, JobError, JobFile, Plan, QuotaSection, StatusOrWord};
+use tidegate::report::{Before, Summary};
 use tidegate::retry::Human;
 use tidegate::sink::Target;
 use tidegate::source::{InputSpec, Source};
@@ -16,7 +16,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::args::RunArgs;
+use crate::args::{Flags, RunArgs};
 use crate::exit::Exit;
 use crate::explain::{Line, provable, summary, time_of};
 use crate::printer::{Printer, count, rate};
@@ -28,7 +28,8 @@ const PREVIEWS: usize = 3;
 const COUNT_AFTER: Duration = Duration::from_millis(500);
 
 pub(crate) fn command(printer: Printer, args: RunArgs) -> anyhow::Result<Exit> {
-    let RunArgs { dry_run, head, quiet, assume_idle, .. } = args;
+    let (dry_run, head) = (args.dry_run, args.head);
+    let (quiet, assume_idle) = (args.flags.quiet, args.flags.assume_idle);
     let mut job = Job::from_file(job_file(args)?)?;
     job.head = head;
     job.assume_idle = assume_idle;
@@ -43,8 +44,15 @@ fn job_file(args: RunArgs) -> anyhow::Result<JobFile> {
     if !is_job {
         file.input.path = Some(args.input);
     }
-    let RunArgs { url, rate, concurrency, output, limit, request, rows, retry, connection, .. } = args;
-    set(&mut file.request.url, url);
+    set(&mut file.request.url, args.url);
+    set(&mut file.output.path, args.output);
+    overlay(&mut file, args.flags)?;
+    Ok(file)
+}
+
+/// What flags say takes the place of what the job says.
+pub(crate) fn overlay(file: &mut JobFile, flags: Flags) -> anyhow::Result<()> {
+    let Flags { rate, concurrency, limit, request, rows, retry, connection, .. } = flags;
     set(&mut file.request.method, request.method);
     for header in &request.header {
         file.request.headers.0.push(parse_header(header).map_err(JobError::from)?);
@@ -69,11 +77,15 @@ fn job_file(args: RunArgs) -> anyhow::Result<JobFile> {
     set(&mut file.quota.latency, limit.latency);
     set(&mut file.quota.pace, limit.pace);
     set(&mut file.quota.name, limit.quota);
-    set(&mut file.output.path, output);
+    set(&mut file.quota.store, limit.store);
+    // Whoever works at a command line starts several, and starts again.
+    file.quota.store.get_or_insert_with(|| "sqlite".to_owned());
+    set(&mut file.request.idempotency_key, request.idempotency_key.map(FlagOrWord::Word));
 
     set(&mut file.input.key, rows.key);
     set(&mut file.input.format, rows.input_format);
     set(&mut file.output.format, rows.output_format);
+    set(&mut file.output.order, rows.order);
     if !rows.select.is_empty() {
         file.output.select = rows.select;
     }
@@ -96,7 +108,7 @@ fn job_file(args: RunArgs) -> anyhow::Result<JobFile> {
     file.request.ca.extend(connection.ca);
     set(&mut file.quota.connections, connection.connections);
     set(&mut file.output.drain, connection.drain);
-    Ok(file)
+    Ok(())
 }
 
 /// `--counted-within`: whoever gives it means the mode that goes with it.
@@ -183,29 +195,29 @@ fn describe_limits(printer: Printer, job: &Job, contract: &Contract) {
 /// Runs a plan to its end and reports.
 pub(crate) fn drive(printer: Printer, plan: Plan, quiet: bool) -> anyhow::Result<Exit> {
     let job = plan.job.clone();
-    let contract = plan.contract.clone();
+    let (contract, quota) = (plan.contract.clone(), plan.quota.clone());
     let prepared = plan.prepare()?;
     if !quiet {
         describe_limits(printer, &job, &contract);
     }
     let allowed = provable(&contract).filter(|_| job.partition.is_none());
-    let (ok, failed) = prepared.done_before();
-    if ok + failed > 0 && !quiet {
+    let Before { ok, failed, unknown } = prepared.done_before();
+    let done = ok + failed + unknown;
+    if done > 0 && !quiet {
+        let unknown = of_unknown_outcome(unknown);
         printer.labelled(
             "resume",
             format_args!(
-                "{} rows are done · {} results · {} failures",
-                count(ok + failed),
+                "{} rows are done · {} results · {} failures{unknown}",
+                count(done),
                 count(ok),
                 count(failed)
             ),
         );
     }
-    if let Some(held) = prepared.held().filter(|_| !quiet) {
-        printer.note(format_args!(
-            "an earlier run was killed; what it sent last may still count, so nothing is sent for {} (--assume-idle vouches that nothing does)",
-            Human(held)
-        ));
+    let held = prepared.held();
+    if let Some(held) = held.filter(|_| !quiet) {
+        printer.note(told(held, &quota));
     }
     let runtime = runtime(&job)?;
     let (report, interrupted) = runtime.block_on(async {
@@ -217,6 +229,7 @@ pub(crate) fn drive(printer: Printer, plan: Plan, quiet: bool) -> anyhow::Result
         let mut total = if quiet { None } else { Some(count_in_background(job.input, job.head)) };
         let mut redraw = tokio::time::interval(REDRAW);
         redraw.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut is_told = held.is_some();
         // A task of its own: waking the runtime's root future costs a system call.
         let mut run = tokio::spawn(run.drive());
         let report = loop {
@@ -227,6 +240,13 @@ pub(crate) fn drive(printer: Printer, plan: Plan, quiet: bool) -> anyhow::Result
                 _ = redraw.tick() => {
                     if let Some(Ok(rows)) = total.as_mut().map(oneshot::Receiver::try_recv) {
                         progress.total(rows);
+                    }
+                    if !is_told && let Some(held) = handle.held() {
+                        is_told = true;
+                        progress.note(&format!(
+                            "what was sent under quota {quota} before still counts, so nothing is sent for {} (`tidegate quota show {quota}` says more)",
+                            Human(held.length)
+                        ));
                     }
                     progress.show();
                     continue;
@@ -243,8 +263,7 @@ pub(crate) fn drive(printer: Printer, plan: Plan, quiet: bool) -> anyhow::Result
     })?;
     // A feeder that sits in a read of stdin must not keep the program from ending.
     runtime.shutdown_background();
-    let nothing_left =
-        report.summary.rows == ok + failed && matches!(report.ended, Ended::Finished | Ended::Head);
+    let nothing_left = report.summary.rows == done && matches!(report.ended, Ended::Finished | Ended::Head);
     if quiet {
         // Failures are in their file, and the exit code says that there are any.
     } else if nothing_left {
@@ -303,15 +322,37 @@ fn conclude(printer: Printer, report: &Report, interrupted: Option<Exit>, resuma
     }
 }
 
+/// Why nothing is sent at first, and for how long.
+fn told(held: Held, quota: &str) -> String {
+    let time = Human(held.length);
+    match held.why {
+        HeldFor::ColdStart => format!(
+            "nobody here knows what quota {quota} was used for lately: this container keeps no state folder, so nothing is sent for {time} (mount one and set TIDEGATE_STATE_DIR; `tidegate quota create {quota} …` or --assume-idle vouches that it is idle)"
+        ),
+        HeldFor::Redefined => format!(
+            "quota {quota} had other limits; what was used of them may still count, so nothing is sent for {time} (`tidegate quota forget {quota}` vouches that nothing does)"
+        ),
+        _ => format!(
+            "what an earlier run has sent may still count, so nothing is sent for {time} (--assume-idle vouches that nothing does)"
+        ),
+    }
+}
+
+/// For the end of a line that counts rows.
+fn of_unknown_outcome(rows: u64) -> String {
+    if rows == 0 { String::new() } else { format!(" · {} of unknown outcome", count(rows)) }
+}
+
 fn print_summary(printer: Printer, summary: &Summary) {
     let say = |label: &str, text: String| printer.labelled(label, text);
     say(
         "rows",
         format!(
-            "{} · {} results · {} failures",
+            "{} · {} results · {} failures{}",
             count(summary.rows),
             count(summary.ok),
-            count(summary.failed)
+            count(summary.failed),
+            of_unknown_outcome(summary.unknown)
         ),
     );
     let causes: Vec<String> =
@@ -361,8 +402,14 @@ fn print_summary(printer: Printer, summary: &Summary) {
             summary.incidents.iter().map(|incident| incident.left_percent).min().unwrap_or(100)
         ));
     }
+    if summary.unknown > 0 {
+        printer.note(format_args!(
+            "whether {} rows were done is unknown: they are in the .unknown file; `tidegate retry OUT --only unknown` sends them again",
+            count(summary.unknown)
+        ));
+    }
     if summary.resumed_after_kill {
-        printer.note("an earlier run was killed; rows that were in flight then were sent again");
+        printer.note("the run before was killed; of its calls in flight those were sent again that may be");
     }
 }
 

@@ -149,12 +149,25 @@ struct Help(BTreeMap<String, String>);
 impl Help {
     fn read() -> Self {
         let commands = Self::ask(&["--help"]);
-        let commands = commands.split("Commands:").nth(1).expect("`--help` lists commands");
+        let help = |name: String| {
+            let mut help = Self::ask(&[&name, "--help"]);
+            // What a command's own commands say counts as said by it.
+            for command in Self::commands(&help.clone()) {
+                help.push_str(&Self::ask(&[&name, &command, "--help"]));
+            }
+            (name, help)
+        };
+        Self(Self::commands(&commands).into_iter().map(help).collect())
+    }
+
+    /// The commands that a help lists.
+    fn commands(help: &str) -> Vec<String> {
+        let Some(commands) = help.split("Commands:").nth(1) else { return Vec::new() };
         let lines = commands.lines().skip(1).take_while(|line| !line.trim().is_empty());
         // Names stand two spaces in; a wrapped description stands further.
         let lines = lines.filter(|line| !line.starts_with("   "));
         let names = lines.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help");
-        Self(names.map(|name| (name.to_owned(), Self::ask(&[name, "--help"]))).collect())
+        names.map(str::to_owned).collect()
     }
 
     fn ask(args: &[&str]) -> String {

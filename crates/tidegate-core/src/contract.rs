@@ -51,6 +51,8 @@ pub(crate) struct Metered {
     /// Whether the response head ends the call for this limit, else its last byte.
     pub(crate) ends_with_head: bool,
     pub(crate) refunds: bool,
+    /// Units of the whole limit, of which the meter may have a share.
+    pub(crate) whole: u64,
 }
 
 /// What one call costs: units of each limit of a [`Contract`], by its index.
@@ -131,6 +133,34 @@ impl Contract {
         limits.try_for_each(|((limit, meter), cost)| limit.check(cost, meter))
     }
 
+    /// Whether a quota under this one can go on under `other`: the same kinds of limits, in the same
+    /// order, that hold for as long; only the amounts differ.
+    pub fn same_shape(&self, other: &Self) -> bool {
+        let (ours, theirs) = (&self.shared, &other.shared);
+        let alike = |(one, other): (&Metered, &Metered)| {
+            let meters = match (&one.meter, &other.meter) {
+                (Meter::Hold(one), Meter::Hold(other)) => {
+                    (one.hold(), one.assumed()) == (other.hold(), other.assumed())
+                }
+                (Meter::Pace(one), Meter::Pace(other)) => {
+                    (one.lag(), one.counts_soon()) == (other.lag(), other.counts_soon())
+                }
+                (Meter::Epoch(one), Meter::Epoch(other)) => one.calendar() == other.calendar(),
+                _ => false,
+            };
+            let ends = (one.ends_with_head, one.refunds) == (other.ends_with_head, other.refunds);
+            meters && ends && one.spread.is_some() == other.spread.is_some()
+        };
+        let same_rules = ours.limits.iter().zip(&theirs.limits).all(|(one, other)| {
+            let kinds = std::mem::discriminant(one.rule()) == std::mem::discriminant(other.rule());
+            kinds && one.unit() == other.unit() && one.rule().per() == other.rule().per()
+        });
+        ours.limits.len() == theirs.limits.len()
+            && ours.pacing == theirs.pacing
+            && same_rules
+            && ours.meters.iter().zip(&theirs.meters).all(alike)
+    }
+
     /// The limit that lets go first after a silence, and how long that takes; neither a calendar's,
     /// which lets go at midnight, nor one of concurrency.
     #[inline]
@@ -141,6 +171,11 @@ impl Contract {
     /// The limit of this index.
     pub(crate) fn limit(&self, index: usize) -> &Limit {
         &self.shared.limits[index]
+    }
+
+    /// The limits at work, as a quota begins with.
+    pub(crate) fn metered(&self) -> &[Metered] {
+        &self.shared.meters
     }
 
     /// Meters for a quota.
@@ -163,11 +198,28 @@ impl Metered {
         let meter = limit.compile(terms)?;
         let spread = limit.spread(&meter);
         let (ends_with_head, refunds) = (limit.ends_with_head(), limit.refunds());
-        Ok(Self { meter, spread, ends_with_head, refunds })
+        let whole = meter.greatest_cost();
+        Ok(Self { meter, spread, ends_with_head, refunds, whole })
     }
 }
 
 impl Metered {
+    /// Spreads sends at the rate of the share that the meter has now.
+    pub(crate) fn respread(&mut self, now: Time) {
+        let Some(spread) = &mut self.spread else { return };
+        match &self.meter {
+            Meter::Hold(hold) => {
+                let window = hold.hold() + hold.assumed().unwrap_or_default();
+                // Units come and go, and are not always there when their place comes: without a place to
+                // spare that would cost a few of few.
+                let places = hold.units() + u64::from(hold.units() < self.whole);
+                spread.resize(places, window, now);
+            }
+            Meter::Pace(pace) => spread.resize(1, pace.interval(), now),
+            Meter::Epoch(_) => {}
+        }
+    }
+
     /// Whether it is assumed, not seen, when the server counts a call.
     pub(crate) fn is_assumed(&self) -> bool {
         match &self.meter {

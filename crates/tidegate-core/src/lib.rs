@@ -44,11 +44,13 @@
 mod contract;
 mod limit;
 mod meter;
+mod pool;
 mod quota;
 mod time;
 
 pub use contract::{Contract, Costs, Pacing};
 pub use limit::{Limit, LimitError, Margins, Mode, Rule, Terms, Unit};
 pub use meter::{Calendar, Epoch, Hold, Meter, Pace, Period, Readiness, Taken, WallClock};
+pub use pool::{Allotment, Demand, LEASE, Member, MemberId, Part, Pool, Report};
 pub use quota::{Decision, Grant, Incident, Outcome, Quota, Wait, WaiterId, Why};
 pub use time::Time;

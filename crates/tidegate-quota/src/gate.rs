@@ -1,5 +1,7 @@
 //! The gate and its permits.
 
+mod share;
+
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::future::Future;
@@ -9,11 +11,12 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tidegate_core::{
-    Contract, Costs, Decision, Grant, Incident, Outcome, Quota, Time, Wait, WaiterId, WallClock,
+    Contract, Costs, Decision, Grant, Incident, Outcome, Quota, Time, Wait, WaiterId, WallClock, Why,
 };
 use tokio::time::{Sleep, sleep_until};
 
 use crate::Clock;
+use crate::bell::Bell;
 
 /// A quota that many tasks and threads share. Clones are the same gate.
 #[derive(Clone)]
@@ -24,11 +27,16 @@ pub struct Gate {
 struct Shared {
     clock: Clock,
     contract: Contract,
+    /// Of whoever shares the quota with other processes.
+    bell: Option<Arc<Bell>>,
     state: Mutex<State>,
 }
 
 struct State {
     quota: Quota,
+    /// Rises when the quota is replaced by one of other limits: permits of the one before mean nothing
+    /// to it.
+    generation: u32,
     /// How to wake those in the quota's line; in the same order.
     wakers: VecDeque<(WaiterId, Waker)>,
     /// Grants of waiters that were served and have not picked them up.
@@ -40,9 +48,20 @@ struct State {
 impl Gate {
     /// A gate that keeps `contract` by `clock`.
     pub fn new(contract: &Contract, clock: Clock) -> Self {
-        let quota = Quota::new(contract);
-        let state = State { quota, wakers: VecDeque::new(), served: HashMap::new(), head_looks_at: None };
-        Self { shared: Arc::new(Shared { clock, contract: contract.clone(), state: Mutex::new(state) }) }
+        Self::over(Quota::new(contract), contract, clock, None)
+    }
+
+    fn over(mut quota: Quota, contract: &Contract, clock: Clock, bell: Option<Arc<Bell>>) -> Self {
+        see_the_time(&mut quota, contract, clock.now());
+        let state = State {
+            quota,
+            generation: 0,
+            wakers: VecDeque::new(),
+            served: HashMap::new(),
+            head_looks_at: None,
+        };
+        let contract = contract.clone();
+        Self { shared: Arc::new(Shared { clock, contract, bell, state: Mutex::new(state) }) }
     }
 
     /// The clock that the gate reads.
@@ -68,10 +87,15 @@ impl Gate {
         // Read within the lock: whoever comes later also reads a later time.
         match state.quota.take(costs, self.shared.clock.now()) {
             Decision::Grant(grant) => {
+                let generation = state.generation;
                 drop(state);
-                Ok(Permit { shared: Arc::clone(&self.shared), grant: Some(grant) })
+                Ok(Permit { shared: Arc::clone(&self.shared), grant: Some(grant), generation })
             }
-            Decision::Wait(wait) => Err(wait),
+            Decision::Wait(wait) => {
+                drop(state);
+                self.shared.ring_for(&wait);
+                Err(wait)
+            }
         }
     }
 
@@ -92,8 +116,11 @@ impl Gate {
     }
 
     /// Grants nothing until `until`; never shortens a pause that is in force.
+    ///
+    /// Where the quota is shared, all others have it within half a second.
     pub fn pause(&self, until: Time) {
         self.shared.lock().quota.pause(until);
+        self.shared.ring();
     }
 
     /// Ends a pause.
@@ -115,7 +142,12 @@ impl Gate {
 
     /// Whether there are clones of it, or permits of it are out.
     pub(crate) fn is_shared(&self) -> bool {
-        Arc::strong_count(&self.shared) > 1
+        self.clones() > 1
+    }
+
+    /// Clones of it, and permits of it that are out.
+    pub(crate) fn clones(&self) -> usize {
+        Arc::strong_count(&self.shared)
     }
 
     /// Whether nothing is in use, under way or awaited; see [`Quota::is_idle`].
@@ -166,6 +198,28 @@ impl Shared {
         // a defect, and going on with its half-done bookkeeping errs on the side of waiting.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Asks for an exchange with those who share the quota.
+    fn ring(&self) {
+        if let Some(bell) = &self.bell {
+            bell.ring();
+        }
+    }
+
+    /// The same, if that is what ends the wait.
+    fn ring_for(&self, wait: &Wait) {
+        if matches!(wait.why, Why::Lease | Why::Share(_)) {
+            self.ring();
+        }
+    }
+}
+
+/// The contract's wall clock is as of the clock's zero, the machine's boot. What it drifts from there
+/// is not in what was read from it just now.
+fn see_the_time(quota: &mut Quota, contract: &Contract, now: Time) {
+    if let Some(wall) = contract.terms().wall {
+        quota.observe(wall, now);
+    }
 }
 
 impl State {
@@ -184,6 +238,10 @@ impl State {
     /// Serves the line as far as it goes; the time at which its head must look again, if that
     /// does not depend on an answer (which will come through `settle`, and so to here).
     fn serve_ready(&mut self, now: Time) -> Option<Time> {
+        self.serve_until_wait(now)?.until
+    }
+
+    fn serve_until_wait(&mut self, now: Time) -> Option<Wait> {
         while let Some((id, decision)) = self.quota.serve(now) {
             match decision {
                 Decision::Grant(grant) => {
@@ -193,7 +251,7 @@ impl State {
                         waker.wake();
                     }
                 }
-                Decision::Wait(wait) => return wait.until,
+                Decision::Wait(wait) => return Some(wait),
             }
         }
         None
@@ -210,7 +268,7 @@ pub struct Acquire {
 
 enum Place {
     New,
-    InLine { id: WaiterId, timer: Option<(Time, Pin<Box<Sleep>>)> },
+    InLine { id: WaiterId, generation: u32, timer: Option<(Time, Pin<Box<Sleep>>)> },
     Served,
 }
 
@@ -221,22 +279,30 @@ impl Future for Acquire {
         let this = &mut *self;
         let mut state = this.shared.lock();
         let now = this.shared.clock.now();
+        let generation = state.generation;
+        if matches!(this.place, Place::InLine { generation: joined, .. } if joined != generation) {
+            this.place = Place::New; // that line is no more
+        }
         if let Place::New = this.place {
             if let Decision::Grant(grant) = state.quota.take(&this.costs, now) {
                 drop(state);
-                return Poll::Ready(this.permit(grant));
+                return Poll::Ready(this.permit(grant, generation));
             }
             let id = state.quota.join(this.costs);
             state.wakers.push_back((id, cx.waker().clone()));
-            this.place = Place::InLine { id, timer: None };
+            this.place = Place::InLine { id, generation, timer: None };
         }
-        let Place::InLine { id, timer } = &mut this.place else {
+        let Place::InLine { id, timer, .. } = &mut this.place else {
             panic!("polled after it was ready");
         };
         let id = *id;
         let mut looks_at = None;
         if state.quota.head() == Some(id) {
-            looks_at = state.serve_ready(now);
+            let wait = state.serve_until_wait(now);
+            looks_at = wait.and_then(|wait| wait.until);
+            if let Some(wait) = wait {
+                this.shared.ring_for(&wait);
+            }
             if state.quota.head() == Some(id) {
                 state.head_looks_at = looks_at; // none as well: a time that has passed wakes nobody
             }
@@ -244,7 +310,7 @@ impl Future for Acquire {
         if let Some(grant) = state.served.remove(&id) {
             state.serve(now); // whoever is head now may need to be woken to set a timer
             drop(state);
-            return Poll::Ready(this.permit(grant));
+            return Poll::Ready(this.permit(grant, generation));
         }
         if let Ok(place) = state.wakers.binary_search_by_key(&id, |(id, _)| *id) {
             state.wakers[place].1.clone_from(cx.waker());
@@ -265,16 +331,19 @@ impl Future for Acquire {
 }
 
 impl Acquire {
-    fn permit(&mut self, grant: Grant) -> Permit {
+    fn permit(&mut self, grant: Grant, generation: u32) -> Permit {
         self.place = Place::Served;
-        Permit { shared: Arc::clone(&self.shared), grant: Some(grant) }
+        Permit { shared: Arc::clone(&self.shared), grant: Some(grant), generation }
     }
 }
 
 impl Drop for Acquire {
     fn drop(&mut self) {
-        let Place::InLine { id, .. } = self.place else { return };
+        let Place::InLine { id, generation, .. } = self.place else { return };
         let mut state = self.shared.lock();
+        if generation != state.generation {
+            return;
+        }
         let now = self.shared.clock.now();
         if let Some(grant) = state.served.remove(&id) {
             state.quota.settle(grant, Outcome::NotSent, now);
@@ -298,6 +367,7 @@ impl Drop for Acquire {
 pub struct Permit {
     shared: Arc<Shared>,
     grant: Option<Grant>,
+    generation: u32,
 }
 
 impl Permit {
@@ -310,7 +380,9 @@ impl Permit {
     pub fn answered(&mut self) -> Time {
         let mut state = self.shared.lock();
         let now = self.shared.clock.now();
-        if let Some(grant) = &mut self.grant {
+        if let Some(grant) = &mut self.grant
+            && self.generation == state.generation
+        {
             state.quota.answered(grant, now);
             state.serve(now);
         }
@@ -322,13 +394,21 @@ impl Permit {
     pub fn rejected(&self, retry_after: Option<Duration>) -> Option<Incident> {
         let mut state = self.shared.lock();
         let now = self.shared.clock.now();
-        state.quota.rejected(self.grant.as_ref()?, retry_after, now)
+        if self.generation != state.generation {
+            state.quota.pause(now + retry_after.unwrap_or(Duration::ZERO));
+            return None;
+        }
+        let incident = state.quota.rejected(self.grant.as_ref()?, retry_after, now);
+        drop(state);
+        self.shared.ring();
+        incident
     }
 
     /// Grants nothing for that long: the provider asked for it. Never shortens a pause in force.
     pub fn pause(&self, silence: Duration) {
         let until = self.shared.clock.now() + silence;
         self.shared.lock().quota.pause(until);
+        self.shared.ring();
     }
 
     /// What the answer tells of the provider's wall clock; see [`Quota::observe`].
@@ -356,7 +436,9 @@ impl Permit {
     fn finish(&mut self, outcome: Outcome, actual: Option<&Costs>) -> Time {
         let mut state = self.shared.lock();
         let now = self.shared.clock.now();
-        if let Some(grant) = self.grant.take() {
+        if let Some(grant) = self.grant.take()
+            && self.generation == state.generation
+        {
             match actual {
                 Some(actual) => state.quota.settle_costing(grant, outcome, actual, now),
                 None => state.quota.settle(grant, outcome, now),

@@ -10,7 +10,7 @@ use super::*;
 
 fn gate(limits: &[&str]) -> Gate {
     let limits: Vec<Limit> = limits.iter().map(|l| l.parse().unwrap()).collect();
-    Gate::new(&Contract::new(&limits, Pacing::Burst, Terms::default()).unwrap(), Clock::start())
+    Gate::new(&Contract::new(&limits, Pacing::Burst, Terms::default()).unwrap(), Clock::simulated())
 }
 
 #[tokio::test(start_paused = true)]

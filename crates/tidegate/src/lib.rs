@@ -12,6 +12,7 @@ mod engine;
 pub mod http;
 pub mod job;
 mod json;
+pub mod log;
 pub mod report;
 pub mod retry;
 pub mod row;
@@ -19,6 +20,7 @@ pub mod sink;
 pub mod source;
 pub mod template;
 pub mod verdict;
+pub mod verify;
 
 pub use engine::{Ended, Handle, Report, Run};
 pub use row::{FieldError, Record, Row, RowFault};

@@ -62,6 +62,8 @@ pub enum UnknownPolicy {
     Resend,
     /// Do not send again: the row ends as a failure of kind `unknown`.
     Hold,
+    /// Ask the provider whether it was done.
+    Probe,
 }
 
 impl UnknownPolicy {
@@ -69,7 +71,7 @@ impl UnknownPolicy {
     pub fn resends(self, method: &Method, has_idempotency_key: bool) -> bool {
         match self {
             Self::Resend => true,
-            Self::Hold => false,
+            Self::Hold | Self::Probe => false,
             Self::ByMethod => has_idempotency_key || method.is_idempotent(),
         }
     }
@@ -83,9 +85,10 @@ impl FromStr for UnknownPolicy {
             "resend" => Ok(Self::Resend),
             "hold" => Ok(Self::Hold),
             "method" => Ok(Self::ByMethod),
-            _ => {
-                Err(format!("`{text}` is not a policy for unknown outcomes: expected resend, hold or method"))
-            }
+            "probe" => Ok(Self::Probe),
+            _ => Err(format!(
+                "`{text}` is not a policy for unknown outcomes: expected resend, hold, probe or method"
+            )),
         }
     }
 }

@@ -112,6 +112,10 @@ pub enum Cause {
     Network,
     /// Never written; sent again at once.
     NotSent,
+    /// Its outcome is unknown, and the provider is asked.
+    Unknown,
+    /// The provider was asked, and has not got it.
+    Missing,
 }
 
 impl fmt::Display for Cause {
@@ -122,6 +126,8 @@ impl fmt::Display for Cause {
             Self::Timeout => f.write_str("timeout"),
             Self::Network => f.write_str("network"),
             Self::NotSent => f.write_str("not_sent"),
+            Self::Unknown => f.write_str("unknown"),
+            Self::Missing => f.write_str("missing"),
         }
     }
 }

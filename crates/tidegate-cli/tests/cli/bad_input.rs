@@ -296,7 +296,7 @@ fn a_job_file_with_an_unknown_key() {
        |
     11 | max_retries = 3
        | ^^^^^^^^^^^
-    unknown field `max_retries`, expected one of `attempts`, `backoff`, `on`, `unknown`, `max_elapsed`, `max_pause`
+    unknown field `max_retries`, expected one of `attempts`, `backoff`, `on`, `unknown`, `probe`, `max_elapsed`, `max_pause`
     ");
 }
 
@@ -487,7 +487,7 @@ fn values_that_make_no_sense() {
     --max-failed few
     error: output.max_failed: `few` is neither a number nor a percentage such as `2%`
     --unknown maybe
-    error: retry.unknown: `maybe` is not a policy for unknown outcomes: expected resend, hold or method
+    error: retry.unknown: `maybe` is not a policy for unknown outcomes: expected resend, hold, probe or method
     --attempts 0
     error: retry.attempts: 0 attempts would never send anything; 1 never retries
     --connections 0

@@ -130,9 +130,10 @@ fn answers_that_are_no_results() {
         folder.assert_each_once(4);
         let line = &folder.lines("out.failed.jsonl")[0];
         said.push(format!("{}, attempts: {}, {}", line["status"], line["attempts"], line["error"]));
-        for name in ["out.jsonl", "out.failed.jsonl", "out.tidegate/job.json"] {
+        for name in ["out.jsonl", "out.failed.jsonl"] {
             std::fs::remove_file(folder.path(name)).unwrap();
         }
+        std::fs::remove_dir_all(folder.path("out.tidegate")).unwrap();
     }
     insta::assert_snapshot!(said.join("\n"), @r#"
     404, attempts: 1, {"kind":"status","message":"answered 404 Not Found"}

@@ -15,3 +15,4 @@ mod signals;
 #[path = "../support/sim.rs"]
 mod sim;
 mod support;
+mod verify;

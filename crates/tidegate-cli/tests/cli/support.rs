@@ -61,10 +61,11 @@ impl Folder {
         serde_json::from_str(&self.read("out.tidegate/summary.json")).unwrap()
     }
 
-    /// How often each row stands in results or failures, by its index.
+    /// How often each row stands in results, failures or unknown outcomes, by its index.
     pub(crate) fn endings(&self) -> BTreeMap<u64, usize> {
         let mut endings = BTreeMap::new();
-        for line in self.lines("out.jsonl").iter().chain(&self.lines("out.failed.jsonl")) {
+        let files = ["out.jsonl", "out.failed.jsonl", "out.unknown.jsonl"];
+        for line in files.into_iter().flat_map(|file| self.lines(file)) {
             *endings.entry(line["index"].as_u64().unwrap()).or_default() += 1;
         }
         endings
@@ -81,6 +82,7 @@ impl Folder {
     pub(crate) fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
         command.args(args).current_dir(self.0.path()).env_remove("TOKEN").env("COLUMNS", "100");
+        command.env("TIDEGATE_STATE_DIR", self.0.path().join(".state"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -207,6 +209,10 @@ impl<'a> Background<'a> {
     pub(crate) fn of(mut child: Child, folder: &'a Folder) -> Self {
         let stderr = BufReader::new(child.stderr.take().unwrap());
         Self { child, stderr, said: String::new(), folder }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn signal(&self, name: &str) {

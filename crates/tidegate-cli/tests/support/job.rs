@@ -46,6 +46,7 @@ impl Job {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
         command
             .current_dir(&self.folder)
+            .env("TIDEGATE_STATE_DIR", self.path(".state"))
             .args(["run", self.input, "-o", "out.jsonl"])
             .args(["--url", &format!("{}{}", provider.url, self.path)])
             .args(arguments);

@@ -1,5 +1,7 @@
 //! `Epoch`: a counter for each calendar period in the provider's zone.
 
+mod share;
+
 use std::cmp::Ordering;
 use std::time::Duration;
 
@@ -147,6 +149,11 @@ impl Epoch {
     /// Units per period.
     pub fn units(&self) -> u64 {
         self.units
+    }
+
+    /// Which periods.
+    pub fn calendar(&self) -> &Calendar {
+        &self.calendar
     }
 
     /// When the present period is sure to be over.

@@ -1,5 +1,7 @@
 //! `Hold`: a call takes units before it is sent; they come back `hold` after the answer.
 
+mod share;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -35,8 +37,9 @@ pub struct Hold {
     /// withheld.
     free: i64,
     in_flight: u64,
-    /// Units that are kept back while the contract is in doubt.
+    /// Units that are kept back while the contract is in doubt, and how many tenths are not.
     withheld: u64,
+    tenths: u64,
     /// Return times in order, with the units that come back then.
     returns: VecDeque<(Time, u64)>,
     counted_within: Option<Duration>,
@@ -57,6 +60,7 @@ impl Hold {
             free: units.cast_signed(),
             in_flight: 0,
             withheld: 0,
+            tenths: 10,
             returns: VecDeque::new(),
             counted_within: None,
             keeps_probes: false,
@@ -184,9 +188,10 @@ impl Hold {
     pub(super) fn restrict(&mut self, tenths: u64) {
         let withheld = (self.units
             - self.units.min(self.units / 10 * tenths + (self.units % 10 * tenths).div_ceil(10)))
-        .min(self.units - 1);
+        .min(self.units.saturating_sub(1));
         self.free += signed(self.withheld) - signed(withheld);
         self.withheld = withheld;
+        self.tenths = tenths;
     }
 
     fn back_at(&self, counted: Time) -> Time {

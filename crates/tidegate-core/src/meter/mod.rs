@@ -13,6 +13,7 @@ pub(crate) use spread::Spread;
 use std::time::Duration;
 
 use crate::Time;
+use crate::pool::Part;
 
 /// A limit in the form that can be proved.
 #[derive(Debug, Clone)]
@@ -118,6 +119,57 @@ impl Meter {
         }
     }
 
+    /// Units that it has: all of the limit's, or this process's share.
+    pub(crate) fn share(&self) -> u64 {
+        self.greatest_cost()
+    }
+
+    /// Gives all its units away, and forgets what they were used for.
+    pub(crate) fn forfeit(&mut self) {
+        match self {
+            Self::Hold(hold) => hold.forfeit(),
+            Self::Pace(pace) => pace.forfeit(),
+            Self::Epoch(epoch) => epoch.forfeit(),
+        }
+    }
+
+    /// Takes in units that others held before.
+    pub(crate) fn receive(&mut self, part: &Part, now: Time) {
+        match self {
+            _ if part.is_empty() => {}
+            Self::Hold(hold) => hold.receive(part, now),
+            Self::Pace(pace) => pace.receive(part, now),
+            Self::Epoch(epoch) => epoch.receive(part, now),
+        }
+    }
+
+    /// Gives away so many units, or as many as are not in flight.
+    pub(crate) fn cede(&mut self, units: u64, now: Time) -> Part {
+        match self {
+            _ if units == 0 => Part::default(),
+            Self::Hold(hold) => hold.cede(units, now),
+            Self::Pace(pace) => pace.cede(units, now),
+            Self::Epoch(epoch) => epoch.cede(units, now),
+        }
+    }
+
+    /// The date of units that may have been used by calls that were counted by `counted_by`, all of
+    /// them.
+    pub(crate) fn free_after(&self, counted_by: Time) -> Time {
+        match self {
+            Self::Hold(hold) => counted_by + hold.hold(),
+            Self::Pace(pace) => counted_by + pace.silence(),
+            Self::Epoch(epoch) => epoch.free_after(counted_by),
+        }
+    }
+
+    /// Goes on as a share of `whole`, with the units that it has.
+    pub(crate) fn resize(&mut self, whole: &Self, now: Time) {
+        if let (Self::Pace(pace), Self::Pace(whole)) = (self, whole) {
+            pace.resize(whole, now);
+        }
+    }
+
     /// Leaves only so many tenths of what the limit allows, while the contract is in doubt.
     pub fn restrict(&mut self, tenths: u64) {
         match self {
@@ -127,6 +179,21 @@ impl Meter {
             Self::Epoch(_) => {}
         }
     }
+}
+
+/// Which of `units` go, if they are to be a fair mix of `heaps`: as many of each heap, in their order.
+/// `units` is no more than all heaps together.
+fn mixed<'a>(units: u64, heaps: impl Iterator<Item = u64> + Clone + 'a) -> impl Iterator<Item = u64> + 'a {
+    let all: u128 = heaps.clone().map(u128::from).sum();
+    let (mut before, mut gone) = (0u128, 0u128);
+    heaps.map(move |heap| {
+        before += u128::from(heap);
+        // Rounded down from the first heap on: the last one gets what is left, never more than it has.
+        let by_now = u128::from(units) * before / all.max(1);
+        let from_here = by_now - gone;
+        gone = by_now;
+        u64::try_from(from_here).unwrap_or(heap)
+    })
 }
 
 /// Units that calls leave free while so much is in flight that a stall may have begun: a tenth, or

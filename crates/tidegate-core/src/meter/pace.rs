@@ -1,5 +1,7 @@
 //! `Pace`: what a bucket must still hold, whatever of the calls in flight it has counted.
 
+mod share;
+
 use std::time::Duration;
 
 use super::{Readiness, Taken, kept_for_probes};
@@ -46,6 +48,10 @@ pub struct Pace {
     in_flight: u64,
     /// When it is full but for what is in flight, if nothing more is granted or answered.
     full_at: Time,
+    /// The time in which the whole bucket accrues, of which this may be a share.
+    whole: i128,
+    /// How many tenths of the rate are used while the contract is in doubt.
+    tenths: i128,
     /// Calls in flight do not matter: the server counts them within a time that was taken off the
     /// capacity.
     counts_soon: bool,
@@ -72,6 +78,8 @@ impl Pace {
             updated: Time::ZERO,
             in_flight: 0,
             full_at: Time::ZERO,
+            whole: full,
+            tenths: 10,
             counts_soon: false,
         }
     }
@@ -85,6 +93,7 @@ impl Pace {
         self.capacity = self.capacity.saturating_sub(ahead);
         self.level = self.full();
         self.sure = self.full();
+        self.whole = self.full();
         self.counts_soon = true;
         self
     }
@@ -190,7 +199,8 @@ impl Pace {
     /// Leaves only so many tenths of the rate.
     pub(super) fn restrict(&mut self, tenths: u64) {
         let tenths = i128::from(tenths.clamp(1, 10));
-        let price = (self.price * 10 + tenths - 1) / tenths;
+        let price = restricted(self.price, tenths);
+        self.tenths = tenths;
         // The levels stand for units; each of them takes longer now, or shorter.
         self.level = rescaled(self.level, self.current_price, price);
         self.sure = rescaled(self.sure, self.current_price, price);
@@ -224,6 +234,11 @@ impl Pace {
     fn full(&self) -> i128 {
         i128::from(self.capacity) * self.current_price
     }
+}
+
+/// The price while only so many tenths of the rate are used.
+fn restricted(price: i128, tenths: i128) -> i128 {
+    (price * 10 + tenths - 1) / tenths
 }
 
 /// `level` at another price: the same units, or a trace less.

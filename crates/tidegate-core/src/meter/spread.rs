@@ -26,6 +26,19 @@ impl Spread {
         Self { interval: nanos(window) / units.max(1), next: None }
     }
 
+    /// Goes on with places of another size, for `units` per `window`; what was waited for is waited for
+    /// in proportion.
+    pub(crate) fn resize(&mut self, units: u64, window: Duration, now: Time) {
+        let interval = nanos(window) / units.max(1);
+        let now = now.as_nanos();
+        let rest = self.next.map_or(0, |next| next.saturating_sub(now));
+        if rest > 0 {
+            let rest = u128::from(rest) * u128::from(interval) / u128::from(self.interval.max(1));
+            self.next = Some(now.saturating_add(u64::try_from(rest).unwrap_or(u64::MAX)));
+        }
+        self.interval = interval;
+    }
+
     pub(crate) fn readiness(&self, now: Time) -> Readiness {
         match self.next {
             Some(next) if next > now.as_nanos() => Readiness::At(Time::from_nanos(next)),

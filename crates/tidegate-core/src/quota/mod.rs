@@ -1,12 +1,14 @@
 //! `Quota`: the limits that the same calls count against, taken all at once or not at all.
 
 mod doubt;
+mod share;
 mod stall;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use self::doubt::Doubt;
+use self::share::Sharing;
 use self::stall::{Stall, Unresolved};
 use crate::contract::{Contract, Costs, Metered, Pacing};
 use crate::meter::{Meter, Readiness, Taken, WallClock};
@@ -45,6 +47,12 @@ pub struct Quota {
     unanswered: u64,
     stall: Option<Stall>,
     doubt: Doubt,
+    granted: u64,
+    /// Nothing is granted from here on: the end of time, unless the quota is shared.
+    lease: Time,
+    /// How often all units were forfeit. Calls of before have taken nothing of what is here.
+    generation: u32,
+    sharing: Option<Box<Sharing>>,
 }
 
 /// The answer to a request to send.
@@ -64,6 +72,7 @@ pub struct Grant {
     at: Time,
     answered: bool,
     probe: bool,
+    generation: u32,
     costs: Costs,
 }
 
@@ -90,6 +99,12 @@ pub enum Why {
     Stalled,
     /// Others wait in line already.
     Line,
+    /// This process's share of the limit with this index has less than the call costs: others hold
+    /// the rest, and the next exchanges with the store bring it.
+    Share(usize),
+    /// The lease of this process has ended, or has not begun: nothing is granted until the store has
+    /// answered.
+    Lease,
 }
 
 /// What became of a call.
@@ -129,6 +144,10 @@ impl Quota {
             unanswered: 0,
             stall: None,
             doubt: Doubt::default(),
+            granted: 0,
+            lease: Time::MAX,
+            generation: 0,
+            sharing: None,
         }
     }
 
@@ -200,6 +219,7 @@ impl Quota {
             return;
         }
         let now = self.advance(now);
+        self.lapse(grant);
         self.head_came(grant, now);
         for (limit, taken) in at_work(&mut self.limits, &grant.costs, grant.at) {
             if limit.ends_with_head {
@@ -225,6 +245,7 @@ impl Quota {
     #[inline]
     fn finish(&mut self, mut grant: Grant, outcome: Outcome, actual: Option<&Costs>, now: Time) {
         let now = self.advance(now);
+        let actual = if self.lapse(&mut grant) { None } else { actual };
         self.in_flight -= 1;
         let head_was_settled = grant.answered;
         match outcome {
@@ -297,6 +318,9 @@ impl Quota {
     /// Grants nothing until `until`, and spreads evenly what has gathered by then. A pause is never
     /// shortened by another.
     pub fn pause(&mut self, until: Time) {
+        if until <= self.now {
+            return; // over: nothing has gathered
+        }
         self.paused_until = self.paused_until.max(until);
         let hold = self.contract.shortest_hold().map_or(Duration::ZERO, |(_, hold)| hold);
         self.even_until = self.even_until.max(self.paused_until + hold.max(LEAST_RAMP));
@@ -342,20 +366,32 @@ impl Quota {
         if let Some(until) = self.paused(now) {
             return Some(Wait { until: Some(until), why: Why::Paused });
         }
+        if now >= self.lease {
+            if let Some(sharing) = &mut self.sharing {
+                sharing.held_back(
+                    costs,
+                    costs.all().enumerate().fold(0, |all, (i, n)| all | (u32::from(n > 0) << i)),
+                );
+            }
+            return Some(Wait { until: None, why: Why::Lease });
+        }
         let probe = self.stall.is_some();
         if let Some(wait) = self.stalled(now) {
             return Some(wait);
         }
         let even = self.is_even(now);
         let mut longest: Option<(Readiness, Why)> = None;
-        let mut stands = |readiness: Readiness, why: Why| {
-            if longest.is_none_or(|(other, _)| readiness > other) {
-                longest = Some((readiness, why));
-            }
-        };
+        let mut short_of = 0;
         for (i, (limit, cost)) in self.limits.iter_mut().zip(costs.all()).enumerate() {
+            let mut stands = |readiness: Readiness, why: Why| {
+                short_of |= 1 << i;
+                if longest.is_none_or(|(other, _)| readiness > other) {
+                    longest = Some((readiness, why));
+                }
+            };
             match limit.meter.readiness(cost, now, probe) {
                 Readiness::Ready => {}
+                _ if cost > limit.meter.share() => stands(Readiness::OnAnswer, Why::Share(i)),
                 later => stands(later, Why::Limit(i)),
             }
             if let Some(spread) = limit.spread.as_ref().filter(|_| even) {
@@ -366,6 +402,9 @@ impl Quota {
             }
         }
         let (readiness, why) = longest?;
+        if let Some(sharing) = &mut self.sharing {
+            sharing.held_back(costs, short_of);
+        }
         let by_itself = self.changes_by_itself();
         let until = match readiness {
             Readiness::At(until) => Some(by_itself.map_or(until, |change| change.min(until))),
@@ -396,9 +435,10 @@ impl Quota {
             }
         }
         self.in_flight += 1;
+        self.granted += 1;
         let probe = self.stall.is_some();
         self.probe_sent();
-        Decision::Grant(Grant { at: now, answered: false, probe, costs: *costs })
+        Decision::Grant(Grant { at: now, answered: false, probe, generation: self.generation, costs: *costs })
     }
 
     #[inline]
@@ -418,7 +458,7 @@ impl Metered {
     /// A call is over, and may have cost something else than was reserved for it.
     fn correct(&mut self, taken: Taken, cost: u64, now: Time) {
         // More than a whole limit is all of it: no answer may block it for ever.
-        let cost = cost.min(taken.cost.saturating_add(self.meter.greatest_cost()));
+        let cost = cost.min(taken.cost.saturating_add(self.whole));
         self.meter.answered(taken, cost, now);
         if let Some(spread) = &mut self.spread {
             spread.correct(taken.cost, cost);

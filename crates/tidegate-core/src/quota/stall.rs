@@ -29,7 +29,7 @@ const PROBES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_sec
 pub(super) struct Unresolved {
     sent: Time,
     given_up: Time,
-    costs: Costs,
+    pub(super) costs: Costs,
     /// Answers that had come by then.
     answers: u64,
     /// Limits of concurrency have let go of it already.

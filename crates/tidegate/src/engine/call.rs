@@ -6,20 +6,19 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::header::{AGE, CONTENT_TYPE, DATE, HeaderMap, HeaderName};
 use http::{Method, StatusCode, Uri};
-use tidegate_core::{Outcome, WallClock};
+use tidegate_core::{Costs, Outcome, Time, WallClock};
 use tidegate_quota::Permit;
 
 use super::outcome::Brought;
 use super::work::{Job, LaneId};
 use super::{Ended, Engine, lock};
 use crate::http::{CallError, CallFault, Connect, Exchange, Head, Origin, Sent};
-use crate::retry::Human;
-use crate::sink::{Failure, FailureKind};
+use crate::log::{self, Micros};
+use crate::retry::{Human, RetryPolicy, UnknownPolicy};
+use crate::sink::{Failure, FailureKind, SinkError};
 use crate::template::Call;
 use crate::verdict::{Answer, Cause, Tried, Trouble, Verdict, judge, retry_after};
 
-/// Header of calls that a provider recognises when they come twice.
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// The shortest pause after a 429, unless the shortest window is shorter still.
 const LEAST_SILENCE: Duration = Duration::from_secs(1);
 /// How far the clock that counts may be from the one that a provider's `Date` is read from.
@@ -37,13 +36,21 @@ impl Engine {
         job.attempts += 1;
         job.sends += 1;
         job.first_sent.get_or_insert(sent);
-        lock(&self.stats).sent(sent);
-
+        let reserved = permit.costs();
+        let id = self.sends.as_ref().map(|sends| sends.note(&job, sent, &reserved));
         let (request, lane) = (request(&job.call), job.lane);
-        let mut under_way = UnderWay { engine: self, job: Some(job) };
-        let mut head = None;
+        let mut under_way = UnderWay { engine: self, job: Some(job), id, left: false };
+        if let (Some(sends), Some(id)) = (&self.sends, id) {
+            let written = sends.written(id).await;
+            if written.is_err() || !under_way.job.as_ref().is_some_and(|job| self.may_send(job)) {
+                return self.call_off(under_way, permit, written);
+            }
+        }
+        under_way.left = true;
+        lock(&self.stats).sent(sent);
+        let (mut head, mut head_at) = (None, None);
         // A call that fails is aborted by then: nothing of it is sent after the permit is settled.
-        let result = self.exchange(connection, request, lane, &mut permit, &mut head).await;
+        let result = self.exchange(connection, request, lane, &mut permit, &mut head, &mut head_at).await;
         let Some(mut job) = under_way.job.take() else { return };
         let outcome = match &result {
             Err(CallError { sent: Sent::NotSent, .. }) => Outcome::NotSent,
@@ -81,16 +88,30 @@ impl Engine {
             self.answer_came(job.lane);
             job.unsent = 0;
         }
+        let end = id.map(|id| log::End {
+            id,
+            answered: Micros::ceil(head_at.unwrap_or(over)),
+            ended: Micros::ceil(over),
+            outcome: match (outcome, status) {
+                (Outcome::NotSent, _) => log::Outcome::NotSent,
+                (_, Some(status)) => log::Outcome::Answered(status.as_u16()),
+                (Outcome::TimedOut, None) => log::Outcome::TimedOut,
+                (_, None) => log::Outcome::Unknown,
+            },
+            costs: actual.and_then(|actual| self.settled(&reserved, &actual)),
+        });
         let mut brought = Brought {
             status: status.map(|status| status.as_u16()),
             sent_at: (outcome != Outcome::NotSent).then_some(sent),
             latency: Some(over.since(sent)),
             body: None,
+            end,
         };
         match (head, result) {
             // An answer that is no result has said so with its head, even if its body was cut short.
             (Some(head), result) if result.is_ok() || !self.accept.accepts(head.status) => {
                 if self.follow(&mut job, &head) {
+                    self.over(&mut brought);
                     lock(&self.work).put_back(job);
                     self.wake.notify_one();
                     return;
@@ -112,6 +133,7 @@ impl Engine {
         lane: LaneId,
         permit: &mut Permit,
         head: &mut Option<Head>,
+        head_at: &mut Option<Time>,
     ) -> Result<Bytes, CallError> {
         let sent = permit.granted_at();
         let received = connection.send(request).await?;
@@ -120,8 +142,38 @@ impl Engine {
         let answered = permit.answered();
         lock(&self.stats).answered(answered, Some(answered.since(sent)));
         self.answer_came(lane);
-        *head = Some(received);
+        (*head, *head_at) = (Some(received), Some(answered));
         connection.body().await
+    }
+
+    /// A call that was to be sent is not: there was a pause meanwhile, or it could not be noted.
+    fn call_off(&self, mut under_way: UnderWay<'_>, permit: Permit, written: Result<(), SinkError>) {
+        permit.settle(Outcome::NotSent);
+        let Some(mut job) = under_way.job.take() else { return };
+        job.attempts -= 1;
+        job.sends -= 1;
+        match written {
+            Ok(()) => under_way.never_left(),
+            Err(error) => self.stop(Ended::Output(error)),
+        }
+        let lane = job.lane;
+        lock(&self.work).put_back(job);
+        self.units_are_back(lane);
+    }
+
+    /// What a call counts as of each limit in the end, where that is not what was reserved: less only
+    /// where the provider refunds.
+    fn settled(&self, reserved: &Costs, actual: &Costs) -> Option<Box<[u64]>> {
+        let limits = self.quotas.contract().limits().enumerate();
+        let settled =
+            limits.map(
+                |(i, (limit, _))| {
+                    if limit.refunds() { actual.of(i) } else { actual.of(i).max(reserved.of(i)) }
+                },
+            );
+        let settled: Box<[u64]> = settled.collect();
+        let differs = settled.iter().enumerate().any(|(i, cost)| *cost != reserved.of(i));
+        differs.then_some(settled)
     }
 
     /// What an answer tells of the quota: a 429, or a 503 with Retry-After, asks for silence; the
@@ -168,16 +220,29 @@ impl Engine {
         }
     }
 
-    fn judge(&self, job: Box<Job>, answer: &Answer<'_>, brought: Brought) {
+    /// Whether a call of unknown outcome may be sent again.
+    pub(super) fn may_resend(&self, job: &Job) -> bool {
+        // A question may be asked again and again.
+        job.original.is_some() || self.retry.unknown.resends(&job.call.method, self.keys.has(&job.call))
+    }
+
+    fn judge(&self, mut job: Box<Job>, answer: &Answer<'_>, brought: Brought) {
         let now = self.clock.now();
         let tried = Tried {
             method: &job.call.method,
-            idempotency_key: has_idempotency_key(&job),
+            idempotency_key: self.keys.has(&job.call),
             attempts: job.attempts,
             elapsed: job.first_sent.map_or(Duration::ZERO, |first| now.since(first)),
         };
-        let verdict: Verdict = judge(&self.retry, &self.accept, tried, answer);
-        self.conclude(job, verdict, brought);
+        let verdict: Verdict = if job.original.is_some() {
+            // A question may be asked again, whatever became of it.
+            let policy = RetryPolicy { unknown: UnknownPolicy::Resend, ..self.retry.clone() };
+            let usual = judge(&policy, &self.accept, tried, answer);
+            self.judge_probe(&mut job, answer, usual)
+        } else {
+            judge(&self.retry, &self.accept, tried, answer)
+        };
+        self.conclude_or_ask(job, verdict, brought);
     }
 
     /// Turns the job into the call that a redirect asks for, if redirects are followed. It costs a
@@ -252,15 +317,38 @@ pub(super) async fn connect_elsewhere<C: Connect>(transport: &C, uri: &Uri) -> R
 struct UnderWay<'e> {
     engine: &'e Engine,
     job: Option<Box<Job>>,
+    id: Option<u64>,
+    /// It may have been written to the network.
+    left: bool,
+}
+
+impl UnderWay<'_> {
+    /// Notes that nothing of it was written to the network.
+    fn never_left(&self) {
+        let over = Micros::ceil(self.engine.clock.now());
+        let outcome = log::Outcome::NotSent;
+        let is_written = |id: &u64| self.engine.sends.as_ref().is_some_and(|sends| sends.is_written(*id));
+        if let Some(id) = self.id.filter(is_written) {
+            let end = log::End { id, answered: over, ended: over, outcome, costs: None };
+            lock(&self.engine.writer).end(&end);
+        }
+    }
 }
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         let Some(job) = self.job.take() else { return };
-        if self.engine.retry.unknown.resends(&job.call.method, has_idempotency_key(&job)) {
+        if !self.left {
+            return self.never_left();
+        }
+        let over = Micros::ceil(self.engine.clock.now());
+        let outcome = log::Outcome::Unknown;
+        let end = self.id.map(|id| log::End { id, answered: over, ended: over, outcome, costs: None });
+        let mut brought = Brought { sent_at: job.first_sent, end, ..Brought::default() };
+        if self.engine.is_left_open(&job) {
+            self.engine.over(&mut brought);
             return;
         }
-        let brought = Brought { sent_at: job.first_sent, ..Brought::default() };
         let message = format!(
             "the run was ended before an answer came; whether the {} took effect is unknown",
             job.call.method
@@ -268,10 +356,6 @@ impl Drop for UnderWay<'_> {
         let failure = Failure { kind: FailureKind::Unknown, message };
         self.engine.conclude(job, Verdict::Failed(failure), brought);
     }
-}
-
-fn has_idempotency_key(job: &Job) -> bool {
-    job.call.headers.contains_key(IDEMPOTENCY_KEY)
 }
 
 fn request(call: &Call) -> http::Request<Bytes> {

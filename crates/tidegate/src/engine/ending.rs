@@ -5,6 +5,7 @@ use std::time::Duration;
 use tidegate_core::Why;
 
 use super::{Ended, Engine, Report, lock};
+use crate::log::Control;
 use crate::retry::Human;
 
 impl Engine {
@@ -12,11 +13,23 @@ impl Engine {
         let stopped = self.pool().stopping.take();
         self.feeder.close();
         self.release_held();
-        let closing = lock(&self.writer).close();
-        closing.finish().await;
+        let stopped_words = stopped.as_ref().map_or("finished", Ended::word);
+        let closing = {
+            let mut writer = lock(&self.writer);
+            if let Some(mark) = self.feeder.take_mark() {
+                writer.control(&Control::Input(mark));
+            }
+            writer.control(&Control::Stop { ended: stopped_words.to_owned() });
+            writer.close()
+        };
+        let is_whole = stopped.is_none() && !self.feeder.was_cut();
+        closing.finish(self.in_order && is_whole).await;
         let write_error = lock(&self.writer).take_error();
         let ended = match (write_error, stopped) {
-            (Some(error), _) => Ended::Output(error),
+            (Some(error), _) => {
+                self.quotas.abandon();
+                Ended::Output(error)
+            }
             (None, Some(ended)) => ended,
             (None, None) if self.feeder.was_cut() => Ended::Head,
             (None, None) => Ended::Finished,
@@ -31,11 +44,14 @@ impl Engine {
         };
         let mut summary = lock(&self.stats).summary(self.clock.now(), &words);
         summary.resumed_after_kill = self.state.as_ref().is_some_and(|state| state.resumed_after_kill);
-        let ended = match self.state.as_ref().map(|state| state.end(&summary, &self.quotas)) {
+        let ended = match self.state.as_ref().map(|state| state.end(&summary)) {
             Some(Err(error)) if !matches!(ended, Ended::Output(_)) => Ended::Output(error),
             _ => ended,
         };
-        let failures_allowed = self.stop.allows(summary.failed, summary.rows);
+        let quotas = self.quotas.clone();
+        // What goes wrong there costs others a while of waiting, and this run nothing.
+        let _ = tokio::task::spawn_blocking(move || quotas.close()).await;
+        let failures_allowed = self.stop.allows(summary.failed + summary.unknown, summary.rows);
         Report { ended, summary, failures_allowed }
     }
 
@@ -69,6 +85,13 @@ impl Engine {
                 Some(format!("{of}calls are spread evenly over {}, the next in {until}", self.limits[i]))
             }
             (Why::Limit(i), None) => Some(format!("{of}limit {} waits for answers", self.limits[i])),
+            (Why::Lease, _) => Some(format!(
+                "{of}{}",
+                self.quotas.trouble().unwrap_or_else(|| "waits for its share of the quota".to_owned())
+            )),
+            (Why::Share(i), _) => {
+                Some(format!("{of}waits for its share of {}, which others use as well", self.limits[i]))
+            }
             (Why::Stalled, Some(until)) => Some(format!(
                 "{of}the provider does not answer any more; the next call to see whether it does goes in {}",
                 Human(until)

@@ -9,9 +9,10 @@ use tokio::sync::Notify;
 
 use super::{Disk, lock};
 use crate::Row;
+use crate::log::InputMark;
 use crate::row::Record;
 use crate::sink::Done;
-use crate::source::{Source, SourceError};
+use crate::source::{Marker, Source, SourceError};
 
 /// Rows and bytes that are read ahead at most; one row is, whatever its size.
 const AHEAD_ROWS: usize = 2_048;
@@ -51,6 +52,8 @@ struct State {
     cut: bool,
     /// The engine wants no more.
     closed: bool,
+    /// What the input looks like so far.
+    mark: Option<InputMark>,
 }
 
 impl Feeder {
@@ -59,13 +62,21 @@ impl Feeder {
         source: Source,
         done: Done,
         end: u64,
+        marker: Option<Marker>,
         disk: Disk,
         wake: Arc<Notify>,
     ) -> io::Result<Self> {
-        let state =
-            State { rows: VecDeque::new(), bytes: 0, hungry: true, ended: None, cut: false, closed: false };
+        let state = State {
+            rows: VecDeque::new(),
+            bytes: 0,
+            hungry: true,
+            ended: None,
+            cut: false,
+            closed: false,
+            mark: None,
+        };
         let shared = Arc::new(Shared { state: Mutex::new(state), room: Condvar::new(), wake });
-        let mut reader = Reader { source, done, end, index: 0 };
+        let mut reader = Reader { source, done, end, index: 0, marker };
         let inline = match disk {
             Disk::Inline => Some(Mutex::new(reader)),
             Disk::Threads => {
@@ -89,6 +100,11 @@ impl Feeder {
     pub(super) fn close(&self) {
         self.shared.lock().closed = true;
         self.shared.room.notify_one();
+    }
+
+    /// What the input looks like so far, if that is news.
+    pub(super) fn take_mark(&self) -> Option<InputMark> {
+        self.shared.lock().mark.take()
     }
 
     /// Moves all rows that are ready into `rows`, which must be empty.
@@ -130,6 +146,8 @@ struct Reader {
     done: Done,
     end: u64,
     index: u64,
+    /// Sees to it that it is still the input that earlier runs have read.
+    marker: Option<Marker>,
 }
 
 impl Reader {
@@ -143,6 +161,13 @@ impl Reader {
             match self.source.next_row() {
                 Ok(Some(row)) => {
                     self.index = row.index + 1;
+                    if let Some(marker) = &mut self.marker {
+                        match marker.add(&row) {
+                            Ok(None) => {}
+                            Ok(mark) => shared.lock().mark = mark,
+                            Err(error) => break Err(error),
+                        }
+                    }
                     if !self.done.contains(row.index) {
                         return Some(row);
                     }
@@ -151,7 +176,11 @@ impl Reader {
                 Err(error) => break Err(error),
             }
         };
-        shared.lock().ended = Some(ended);
+        let mark = self.marker.as_mut().and_then(Marker::last);
+        let mut state = shared.lock();
+        state.ended = Some(ended);
+        state.mark = mark.or(state.mark.take());
+        drop(state);
         shared.wake.notify_one();
         None
     }

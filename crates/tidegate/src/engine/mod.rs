@@ -8,9 +8,12 @@
 mod call;
 mod ending;
 mod feeder;
+mod keys;
 mod outcome;
+mod probe;
 mod pump;
 mod run;
+mod sends;
 mod work;
 mod worker;
 mod writer;
@@ -19,28 +22,32 @@ use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tidegate_core::{Limit, Outcome, Time, Wait};
+use tidegate_core::{Limit, MemberId, Outcome, Time, Wait};
 use tidegate_quota::{Clock, Partitions, Permit};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinError, JoinSet, yield_now};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use self::feeder::Feeder;
+pub(crate) use self::keys::IdempotencyKeys;
 use self::outcome::Held;
+pub(crate) use self::probe::Probe;
 pub use self::run::{Ended, Handle, Report, Run};
+use self::sends::Sends;
 use self::work::{Job, LaneId, Work};
 use self::writer::Writer;
 use crate::http::Connect;
 use crate::job::{Charges, Prepared, State, StopPolicy};
-use crate::report::Stats;
+use crate::log::{Control, Dangling, Replay};
+use crate::report::{Before, Stats};
 use crate::retry::RetryPolicy;
+use crate::sink::Outputs;
+use crate::source::Marker;
 use crate::template::{KeyTemplate, Template};
 use crate::verdict::Accept;
 
 /// How often outputs are flushed and the state of the run is looked at.
 const TICK: Duration = Duration::from_millis(100);
-/// How often a run says that it is alive; see `job::State`.
-const BEAT: Duration = Duration::from_secs(1);
 /// Idle connections are closed before servers do: some wait only five seconds, and a call that
 /// meets a closing connection has an unknown outcome.
 const IDLE: Duration = Duration::from_secs(4);
@@ -65,10 +72,18 @@ pub(crate) struct Engine {
     stop: StopPolicy,
     redirects: u8,
     connections: usize,
+    /// Results are put in the order of the input at the end.
+    in_order: bool,
     drain: Duration,
     /// The pause after a 429 that names none: the shortest window.
     throttle: Duration,
     limits: Vec<String>,
+    /// What earlier runs have left open.
+    dangling: Dangling,
+    keys: IdempotencyKeys,
+    probe: Option<Probe>,
+    /// `None` without a log.
+    sends: Option<Sends>,
     feeder: Feeder,
     work: Mutex<Work>,
     stats: Mutex<Stats>,
@@ -94,12 +109,12 @@ struct Pool {
     retry_at: Time,
     failing_since: Option<Time>,
     last_error: Option<String>,
-    /// When the run last said that it is alive.
-    beat_at: Time,
     /// What the gate said last, and of which partition.
     wait: Option<(Wait, Box<str>)>,
     /// When the pump looks again by itself.
     pump_at: Option<Time>,
+    /// Who the run is in its quota's store.
+    member: Option<MemberId>,
     stopping: Option<Ended>,
     stop_at: Option<Time>,
 }
@@ -112,16 +127,28 @@ struct Idle {
 
 impl Engine {
     fn new(prepared: Prepared, disk: Disk) -> std::io::Result<Self> {
-        let Prepared { job, source, template, charges, key, quotas, outputs, state, .. } = prepared;
+        let Prepared {
+            job, source, template, probe, charges, key, keys, quotas, outputs, log, state, ..
+        } = prepared;
+        let Outputs { formatter, files, before } = outputs;
+        let Replay { done, dangling, marks, .. } = before;
         let wake = Arc::new(Notify::new());
         let clock = quotas.clock();
-        let before = (outputs.done.succeeded.len(), outputs.done.failed.len());
+        let before =
+            Before { ok: done.succeeded.len(), failed: done.failed.len(), unknown: done.unknown.len() };
         let limits: Vec<Limit> = quotas.contract().limits().map(|(limit, _)| limit.clone()).collect();
         let stats = Stats::new(quotas.contract(), charges.is_partitioned(), clock.now(), before);
-        let writer = Writer::start(outputs.formatter, outputs.files, disk, Arc::clone(&wake))?;
+        let quotas_member = quotas.member_id();
+        let sends = log.map(|log| Sends::new(log, *quotas.contract().costs(), limits.len()));
+        let writer = Writer::start(formatter, files, disk, Arc::clone(&wake))?;
         let end = job.head.unwrap_or(u64::MAX);
-        let feeder = Feeder::start(source, outputs.done, end, disk, Arc::clone(&wake))?;
+        let marker = sends.is_some().then(|| Marker::new(&job.input, marks));
+        let feeder = Feeder::start(source, done, end, marker, disk, Arc::clone(&wake))?;
         Ok(Self {
+            dangling,
+            keys,
+            probe,
+            sends,
             throttle: job.throttle_pause(),
             limits: limits.iter().map(ToString::to_string).collect(),
             retry: job.retry,
@@ -129,6 +156,7 @@ impl Engine {
             stop: job.stop,
             redirects: job.redirects,
             connections: job.connections,
+            in_order: job.in_order,
             drain: job.drain,
             state,
             work: Mutex::new(Work::new(!charges.is_partitioned())),
@@ -139,8 +167,8 @@ impl Engine {
             feeder,
             stats: Mutex::new(stats),
             writer: Mutex::new(writer),
-            held: Mutex::new(Held::new(before.0 > 0)),
-            pool: Mutex::default(),
+            held: Mutex::new(Held::new(before.ok > 0)),
+            pool: Mutex::new(Pool { member: quotas_member, ..Pool::default() }),
             wake,
             origin: wall_clock(clock),
             clock,
@@ -149,6 +177,8 @@ impl Engine {
 
     async fn pump(self: &Arc<Self>, transport: &impl Connect, workers: &mut JoinSet<()>) {
         let mut tick = interval(TICK);
+        // Of a quota that nobody shares nothing changes but by calls.
+        let changed = self.quotas.changed().unwrap_or_default();
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.pool().pump_at = None; // whatever comes up while the pump looks wakes it again
@@ -164,6 +194,7 @@ impl Engine {
             tokio::select! {
                 biased; // the tick is never starved, and a simulation never rolls a die for it
                 _ = tick.tick() => self.tick(),
+                () = changed.notified() => self.shares_have_changed(),
                 () = self.wake.notified() => {}
                 () = sleep_until(self.clock.instant(look_at.unwrap_or(Time::MAX))), if look_at.is_some() => {}
             }
@@ -173,30 +204,41 @@ impl Engine {
     }
 
     fn tick(&self) {
-        self.beat();
         let now = self.clock.now();
         self.pool().idle.retain(|worker| !worker.give.is_closed() && now.since(worker.since) < IDLE);
+        let member = self.quotas.member_id();
+        let rejoined = std::mem::replace(&mut self.pool().member, member) != member;
         let error = {
             let mut writer = lock(&self.writer);
+            if let Some(MemberId(id)) = member.filter(|_| rejoined) {
+                writer.control(&Control::Member { id });
+            }
+            if let Some(mark) = self.feeder.take_mark() {
+                writer.control(&Control::Input(mark));
+            }
             writer.flush();
             writer.take_error()
         };
         if let Some(error) = error {
             self.stop(Ended::Output(error));
+        } else if let Some(why) = self.quotas.ended() {
+            self.stop(Ended::Stopped(why));
         }
     }
 
-    /// Leaves a sign of life in the job's folder, once a second.
-    fn beat(&self) {
-        let now = self.clock.now();
-        let mut pool = self.pool();
-        if now.since(pool.beat_at) < BEAT {
-            return;
-        }
-        pool.beat_at = now;
-        drop(pool);
-        if let Some(state) = &self.state {
-            state.beat();
+    /// Quotas that others use as well may grant what they did not grant before.
+    fn shares_have_changed(&self) {
+        lock(&self.work).reopen_all();
+        self.pool().wait = None;
+    }
+
+    /// Passes lines on when the loop has nothing else to do, or its thread has caught up: the time
+    /// in which an answer can be lost in memory is as short as the disk allows.
+    async fn keep_writing(self: Arc<Self>) {
+        let dirty = lock(&self.writer).dirty();
+        loop {
+            dirty.notified().await;
+            lock(&self.writer).flush();
         }
     }
 
@@ -217,6 +259,10 @@ impl Engine {
 
     /// No new calls from here on.
     fn stop(&self, ended: Ended) {
+        if let Ended::Output(_) = ended {
+            // The log tells no more when calls were over: by what it says, they may count until now.
+            self.quotas.abandon();
+        }
         let mut pool = self.pool();
         if pool.stopping.is_none() {
             pool.stop_at = Some(self.clock.now() + self.drain);

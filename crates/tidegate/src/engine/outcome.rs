@@ -11,6 +11,7 @@ use super::work::{Job, LaneId};
 use super::{Ended, Engine, lock};
 use crate::Row;
 use crate::job::ChargeError;
+use crate::log::End;
 use crate::sink::{Failure, FailureKind, Finished};
 use crate::template::Call;
 use crate::verdict::{Cause, Verdict};
@@ -27,6 +28,8 @@ pub(super) struct Brought {
     pub(super) sent_at: Option<Time>,
     pub(super) latency: Option<Duration>,
     pub(super) body: Option<Bytes>,
+    /// What the log has to say of the attempt.
+    pub(super) end: Option<End>,
 }
 
 /// The failures of a job that has had no result yet. They are written with the first result, or
@@ -40,8 +43,8 @@ pub(super) enum Held {
     Released,
 }
 
-/// What a job is made of, besides its row: key, call, quota and costs.
-type Begun = (Option<String>, Call, (LaneId, Gate), Costs);
+/// What a job is made of, besides its row: key, call, quota, the number of its partition, and costs.
+type Begun = (Option<String>, Call, (LaneId, Gate), u32, Costs);
 
 /// A row at its end.
 pub(super) struct Ending {
@@ -64,8 +67,10 @@ impl Engine {
             Failure { kind: FailureKind::Input, message: fault.to_string() }
         } else {
             match self.begin(&row) {
-                Ok((key, call, lane, costs)) => {
-                    return Some(Box::new(Job::new(row, key, call, lane, costs)));
+                Ok((key, call, lane, partition, costs)) => {
+                    let sends = self.dangling.sends(row.index);
+                    let job = Job { sends, partition, ..Job::new(row, key, call, lane, costs) };
+                    return self.carry_on(Box::new(job));
                 }
                 Err(error) => Failure { kind: FailureKind::Template, message: error.to_string() },
             }
@@ -78,21 +83,45 @@ impl Engine {
         None
     }
 
+    /// A row that an earlier run has sent, and of which nobody knows whether it was done, is sent again
+    /// only if it may be.
+    fn carry_on(&self, mut job: Box<Job>) -> Option<Box<Job>> {
+        let is_known = !self.dangling.unknown.contains(job.row.index);
+        if is_known || self.may_resend(&job) || self.ask(&mut job) {
+            return Some(job);
+        }
+        let message = format!(
+            "an earlier run was ended before an answer came; whether the {} took effect is unknown",
+            job.call.method
+        );
+        let failure = Failure { kind: FailureKind::Unknown, message };
+        let lane = job.lane;
+        let Job { row, key, sends, .. } = *job;
+        // It says nothing of how this run goes: it does not count among its first failures.
+        self.write_failure(&Ending { row, key, sends, brought: Brought::default() }, &failure);
+        lock(&self.work).ended(lane);
+        self.wake.notify_one();
+        None
+    }
+
     /// What a row's job is made of. The lane of its quota comes last: a row that fails here has none.
     fn begin(&self, row: &Row) -> Result<Begun, ChargeError> {
-        let call = self.template.render(row)?;
+        let mut call = self.template.render(row)?;
+        self.keys.stamp(row.index, &mut call);
         let key = self.key.as_ref().map(|key| key.key(row).map(Cow::into_owned)).transpose()?;
         let costs = self.charges.costs(row)?;
         let name = self.charges.partition(row)?;
+        let partition = self.sends.as_ref().map_or(0, |sends| sends.partition(&name));
         let lane = lock(&self.work).lane(&name, || self.quotas.gate(&name));
-        Ok((key, call, lane, costs))
+        Ok((key, call, lane, partition, costs))
     }
 
     /// Carries out the verdict on an attempt.
-    pub(super) fn conclude(&self, mut job: Box<Job>, verdict: Verdict, brought: Brought) {
+    pub(super) fn conclude(&self, mut job: Box<Job>, verdict: Verdict, mut brought: Brought) {
         let lane = job.lane;
         match verdict {
             Verdict::Retry { cause } => {
+                self.over(&mut brought);
                 let due = self.due(&mut job, cause);
                 lock(&self.stats).retried(cause);
                 lock(&self.work).wait(job, due);
@@ -109,7 +138,10 @@ impl Engine {
                 let ending = Ending { row: job.row, key: job.key, sends: job.sends, brought };
                 self.fail(ending, failure);
             }
-            Verdict::Stop(why) => self.stop(Ended::Stopped(why)),
+            Verdict::Stop(why) => {
+                self.over(&mut brought);
+                self.stop(Ended::Stopped(why));
+            }
         }
         let mut work = lock(&self.work);
         work.ended(lane);
@@ -135,7 +167,14 @@ impl Engine {
         }
     }
 
-    fn fail(&self, ending: Ending, mut failure: Failure) {
+    /// An attempt is over, and its row is not at its end.
+    pub(super) fn over(&self, brought: &mut Brought) {
+        if let Some(end) = brought.end.take() {
+            lock(&self.writer).end(&end);
+        }
+    }
+
+    fn fail(&self, mut ending: Ending, mut failure: Failure) {
         failure.message = self.template.secrets().redact(&failure.message).into_owned();
         // The provider may have done these: left undone, they would be bought twice.
         let may_be_done =
@@ -154,8 +193,11 @@ impl Engine {
             *held = Held::Dropped;
         }
         match &mut *held {
-            Held::Back { rows, .. } if !may_be_done => rows.push((ending, failure)),
-            Held::Dropped if !may_be_done => {}
+            Held::Back { rows, .. } if !may_be_done => {
+                self.over(&mut ending.brought);
+                rows.push((ending, failure));
+            }
+            Held::Dropped if !may_be_done => self.over(&mut ending.brought),
             _ => {
                 drop(held);
                 self.write_failure(&ending, &failure);
@@ -171,7 +213,11 @@ impl Engine {
     fn write_failure(&self, ending: &Ending, failure: &Failure) {
         let (ok, failed) = {
             let mut stats = lock(&self.stats);
-            stats.failed();
+            if failure.kind == FailureKind::Unknown {
+                stats.unknown();
+            } else {
+                stats.failed();
+            }
             stats.finished()
         };
         self.write(ending, Some(failure));
@@ -205,7 +251,7 @@ impl Engine {
             body: body.as_deref(),
             error,
         };
-        lock(&self.writer).append(&finished);
+        lock(&self.writer).append(&finished, ending.brought.end.as_ref());
     }
 
     /// A body without the secrets that it may echo.

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::{Disk, Engine, lock};
 use crate::http::Connect;
-use crate::job::Prepared;
+use crate::job::{Held, Prepared};
 use crate::report::{Snapshot, Summary};
 use crate::sink::SinkError;
 use crate::source::SourceError;
@@ -43,6 +43,18 @@ pub enum Ended {
     Output(SinkError),
     /// The input could not be read any more.
     Input(SourceError),
+}
+
+impl Ended {
+    /// How it ended, in a word.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Head => "head",
+            Self::Interrupted => "interrupted",
+            Self::Stopped(_) | Self::Output(_) | Self::Input(_) => "stopped",
+        }
+    }
 }
 
 /// What a run did and how it ended.
@@ -92,6 +104,7 @@ impl Run {
 
 async fn work(engine: Arc<Engine>, transport: impl Connect) -> Report {
     let mut workers = JoinSet::new();
+    workers.spawn(Arc::clone(&engine).keep_writing());
     engine.pump(&transport, &mut workers).await;
     // Calls in flight are aborted: their permits count as unknown, their rows stay undone.
     workers.shutdown().await;
@@ -110,6 +123,13 @@ impl Handle {
         }
         drop(pool);
         self.engine.stop(Ended::Interrupted);
+    }
+
+    /// Why nothing is sent at first, and for how much longer. That others have used up a quota that is
+    /// shared is known only a moment after the start.
+    pub fn held(&self) -> Option<Held> {
+        let held = self.engine.quotas.held()?;
+        Some(Held { length: held.until.since(self.engine.clock.now()), why: held.why })
     }
 
     /// The counters as they are now.

@@ -24,14 +24,18 @@ pub(super) struct Job {
     pub(super) row: Row,
     pub(super) key: Option<String>,
     pub(super) call: Call,
+    /// While the provider is asked whether a call was done: that call.
+    pub(super) original: Option<Box<Call>>,
     /// The quota that it counts against, and what it costs there at most.
     pub(super) lane: LaneId,
     pub(super) gate: Gate,
     pub(super) costs: Costs,
     /// Attempts that count: all but those answered 429 and those never sent.
     pub(super) attempts: u32,
-    /// All sends.
+    /// All sends, those of earlier runs too.
     pub(super) sends: u32,
+    /// The number of its quota's partition in the log.
+    pub(super) partition: u32,
     /// Times in a row that it could not be written.
     pub(super) unsent: u32,
     pub(super) hops: u8,
@@ -51,11 +55,13 @@ impl Job {
             row,
             key,
             call,
+            original: None,
             lane,
             gate,
             costs,
             attempts: 0,
             sends: 0,
+            partition: 0,
             unsent: 0,
             hops: 0,
             first_sent: None,
@@ -206,6 +212,15 @@ impl Work {
         let was_shut = self.lanes[id].shut.take().is_some();
         self.queue(id);
         was_shut
+    }
+
+    /// What any lane gives may have changed.
+    pub(super) fn reopen_all(&mut self) {
+        let shut: Vec<LaneId> =
+            self.lanes.iter().filter(|(_, lane)| lane.shut.is_some()).map(|(id, _)| id).collect();
+        for id in shut {
+            self.reopen(id);
+        }
     }
 
     /// An answer came: a lane to which it has brought something is tried again. Whether it has.

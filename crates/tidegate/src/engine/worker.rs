@@ -129,7 +129,7 @@ impl Engine {
 
     /// Whether a permit of a moment ago may still be used: meanwhile another worker may have been
     /// asked for silence.
-    fn may_send(&self, job: &Job) -> bool {
+    pub(super) fn may_send(&self, job: &Job) -> bool {
         job.gate.paused().is_none() && !self.is_stopping()
     }
 

@@ -8,13 +8,15 @@ use std::thread;
 use tokio::sync::{Notify, oneshot};
 
 use super::{Disk, lock};
+use crate::log::{Control, End};
 use crate::sink::{Batch, Files, Finished, Formatter, SinkError};
 
-/// Handed to the thread from this size on; smaller ones by the engine's tick.
+/// Handed to the thread from this size on; smaller ones when the loop has nothing else to do.
 const BATCH_BYTES: usize = 64 << 10;
 /// While this much waits for the disk, no new calls are made.
 const FULL_BYTES: usize = 4 << 20;
-const QUEUE: usize = 4;
+/// One is written while the next gathers: the busier the disk, the larger the batches.
+const QUEUE: usize = 1;
 
 /// Formats rows into batches and passes them to the thread that writes.
 pub(super) struct Writer {
@@ -22,6 +24,9 @@ pub(super) struct Writer {
     batch: Batch,
     files: Way,
     error: Arc<Mutex<Option<SinkError>>>,
+    /// Somebody will see to it that the batch is passed on.
+    announced: bool,
+    dirty: Arc<Notify>,
 }
 
 /// The way to the files.
@@ -29,7 +34,7 @@ enum Way {
     Thread {
         queue: SyncSender<Batch>,
         spent: Receiver<Batch>,
-        closed: oneshot::Receiver<()>,
+        closed: oneshot::Receiver<Files>,
     },
     Inline(Files),
     /// Closed, or broken.
@@ -37,31 +42,58 @@ enum Way {
 }
 
 impl Writer {
-    /// Opens the way to `files`; `wake` is notified when a thread has caught up or failed.
+    /// Opens the way to `files`; `wake` is notified when a thread has caught up or failed. Whoever
+    /// waits on [`dirty`](Self::dirty) must call [`flush`](Self::flush).
     pub(super) fn start(
         formatter: Formatter,
         files: Files,
         disk: Disk,
         wake: Arc<Notify>,
     ) -> io::Result<Self> {
-        let error = Arc::default();
+        let (error, dirty) = (Arc::default(), Arc::new(Notify::new()));
         let files = match disk {
             Disk::Inline => Way::Inline(files),
-            Disk::Threads => thread(files, Arc::clone(&error), wake)?,
+            Disk::Threads => thread(files, Arc::clone(&error), wake, Arc::clone(&dirty))?,
         };
-        Ok(Self { formatter, batch: Batch::default(), files, error })
+        Ok(Self { formatter, batch: Batch::default(), files, error, announced: false, dirty })
     }
 
-    /// Adds a row at its end.
-    pub(super) fn append(&mut self, row: &Finished<'_>) {
-        self.formatter.append(row, &mut self.batch);
+    /// Notified when there is something to pass on.
+    pub(super) fn dirty(&self) -> Arc<Notify> {
+        Arc::clone(&self.dirty)
+    }
+
+    /// Adds a row at its end, and the end of the call that brought it.
+    pub(super) fn append(&mut self, row: &Finished<'_>, call: Option<&End>) {
+        self.formatter.append(row, call, &mut self.batch);
+        self.added();
+    }
+
+    /// Notes that a call is over whose row is not at its end.
+    pub(super) fn end(&mut self, call: &End) {
+        self.formatter.end(call, &mut self.batch);
+        self.added();
+    }
+
+    /// Adds something else to the log.
+    pub(super) fn control(&mut self, control: &Control) {
+        self.formatter.control(control, &mut self.batch);
+        self.added();
+    }
+
+    fn added(&mut self) {
         if self.batch.bytes() >= BATCH_BYTES {
             self.flush();
+        } else if let Way::Thread { .. } = self.files
+            && !std::mem::replace(&mut self.announced, true)
+        {
+            self.dirty.notify_one(); // without a thread, the engine's tick is soon enough
         }
     }
 
     /// Passes on what there is, unless the thread is behind.
     pub(super) fn flush(&mut self) {
+        self.announced = false;
         if self.batch.is_empty() {
             return;
         }
@@ -116,8 +148,9 @@ pub(super) struct Closing {
 }
 
 impl Closing {
-    /// Waits until everything is written.
-    pub(super) async fn finish(self) {
+    /// Waits until everything is written. With `sort`, results are put in the order of the input then,
+    /// if all went well. The outputs are free for others after that.
+    pub(super) async fn finish(self, sort: bool) {
         let Self { batch, files, error } = self;
         match files {
             Way::Thread { queue, closed, .. } => {
@@ -129,20 +162,32 @@ impl Closing {
                     }
                 });
                 let _ = sent.await;
-                let _ = closed.await;
+                let Ok(files) = closed.await else { return };
+                let end = move || finish(files, sort && lock(&error).is_none(), &error);
+                let _ = tokio::task::spawn_blocking(end).await;
             }
-            Way::Inline(files) => {
-                if let Err(failed) = files.sync() {
-                    *lock(&error) = Some(failed);
-                }
-            }
+            Way::Inline(files) => finish(files, sort && lock(&error).is_none(), &error),
             Way::None => {}
         }
     }
 }
 
+/// The last that is done to the files; with them the output's lock is let go.
+fn finish(mut files: Files, sort: bool, error: &Mutex<Option<SinkError>>) {
+    let sorted = if sort { files.sort() } else { Ok(()) };
+    if let Err(failed) = sorted.and_then(|()| files.sync()) {
+        *lock(error) = Some(failed);
+    }
+    files.release_reserve();
+}
+
 /// The thread that writes.
-fn thread(mut files: Files, error: Arc<Mutex<Option<SinkError>>>, wake: Arc<Notify>) -> io::Result<Way> {
+fn thread(
+    mut files: Files,
+    error: Arc<Mutex<Option<SinkError>>>,
+    wake: Arc<Notify>,
+    dirty: Arc<Notify>,
+) -> io::Result<Way> {
     let (queue, batches) = sync_channel::<Batch>(QUEUE);
     let (give_back, spent) = sync_channel(QUEUE);
     let (end, closed) = oneshot::channel();
@@ -154,15 +199,19 @@ fn thread(mut files: Files, error: Arc<Mutex<Option<SinkError>>>, wake: Arc<Noti
                 wake.notify_one();
                 break;
             }
+            if let Some(full) = files.take_warning() {
+                fail(full);
+                wake.notify_one();
+            }
+            let was_large = batch.bytes() >= BATCH_BYTES;
             batch.clear();
             let _ = give_back.try_send(batch); // nobody needs it: it is freed
-            wake.notify_one();
+            dirty.notify_one(); // what has gathered meanwhile
+            if was_large {
+                wake.notify_one(); // calls may have waited for the disk
+            }
         }
-        if let Err(error) = files.sync() {
-            fail(error);
-        }
-        drop(files); // the output's lock is free before anybody hears of the end
-        let _ = end.send(());
+        let _ = end.send(files);
     })?;
     Ok(Way::Thread { queue, spent, closed })
 }

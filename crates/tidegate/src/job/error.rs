@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use tidegate_core::LimitError;
+use tidegate_quota::store::StoreError;
 
 use super::words;
 use crate::http::SetupError;
@@ -63,6 +64,9 @@ pub enum JobError {
     /// The output.
     #[error(transparent)]
     Sink(#[from] SinkError),
+    /// The quota's store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The output belongs to another job.
     #[error("{} holds the results of another job:{what}", path.display())]
     OtherJob {
@@ -100,6 +104,7 @@ impl JobError {
             Self::Source(error) => error.hint().map(str::to_owned),
             Self::Template(error) => error.hint(),
             Self::Sink(error) => error.hint().map(str::to_owned),
+            Self::Store(error) => Some(error.hint().into_owned()),
             Self::OtherJob { .. } => Some(
                 "give this job another -o; or move the old output and its .tidegate folder away to start over"
                     .to_owned(),

@@ -4,10 +4,11 @@ use std::fmt;
 use std::path::PathBuf;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde::ser::{Serialize, Serializer};
 
 /// A job as it is written, nothing checked but its form. Every field is optional here; what is
 /// missing or wrong together is said by [`Job::from_file`](super::Job::from_file).
-#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct JobFile {
     /// Where rows come from.
@@ -23,7 +24,7 @@ pub struct JobFile {
 }
 
 /// `[input]`
-#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct InputSection {
     /// File, or `-` for stdin.
@@ -35,7 +36,7 @@ pub struct InputSection {
 }
 
 /// `[request]`
-#[derive(Clone, Default, PartialEq, serde::Deserialize)]
+#[derive(Clone, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RequestSection {
     /// GET, or POST with a body.
@@ -71,14 +72,18 @@ pub struct RequestSection {
     pub http2: Option<String>,
     /// URL of an HTTP proxy.
     pub proxy: Option<String>,
+    /// Adds an idempotency key to each call: `true`, or the name of its header.
+    pub idempotency_key: Option<FlagOrWord>,
 }
 
 /// `[quota]`
-#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct QuotaSection {
     /// Default: the URL's host.
     pub name: Option<String>,
+    /// `sqlite`, `sqlite:FOLDER` or `memory`.
+    pub store: Option<String>,
     /// `guaranteed` or `estimated`.
     pub mode: Option<String>,
     /// Assumed time from a send to the provider's count, for `estimated`.
@@ -102,7 +107,7 @@ pub struct QuotaSection {
 }
 
 /// `[[quota.limit]]`
-#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitSection {
     /// The short form, in place of the fields below.
@@ -143,7 +148,7 @@ pub struct LimitSection {
 }
 
 /// `[retry]`
-#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetrySection {
     /// Attempts per row; default 5.
@@ -152,8 +157,10 @@ pub struct RetrySection {
     pub backoff: Option<String>,
     /// Statuses, and `network`.
     pub on: Option<Vec<StatusOrWord>>,
-    /// `resend`, `hold` or `method`.
+    /// `resend`, `hold`, `probe` or `method`.
     pub unknown: Option<String>,
+    /// How the provider is asked whether a call was done, for `unknown = "probe"`.
+    pub probe: Option<ProbeSection>,
     /// Default 1h.
     #[serde(deserialize_with = "duration")]
     pub max_elapsed: Option<String>,
@@ -162,8 +169,22 @@ pub struct RetrySection {
     pub max_pause: Option<String>,
 }
 
+/// `[retry.probe]`
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProbeSection {
+    /// The URL's template, of the same origin as the request's.
+    pub url: Option<String>,
+    /// Default GET.
+    pub method: Option<String>,
+    /// Statuses that say that the row was done; the answer is its result. Default `["2xx"]`.
+    pub done: Option<Vec<StatusOrWord>>,
+    /// Statuses that say that it was not; it is sent again. Default `[404]`.
+    pub missing: Option<Vec<StatusOrWord>>,
+}
+
 /// `[output]`
-#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OutputSection {
     /// File; stdout without one.
@@ -176,13 +197,25 @@ pub struct OutputSection {
     pub accept: Option<Vec<StatusOrWord>>,
     /// Failures that are tolerated: a number or a percentage.
     pub max_failed: Option<StatusOrWord>,
+    /// `completion`, or `input`: at the end results are put in the order of the input.
+    pub order: Option<String>,
     /// Time for calls in flight when the job is interrupted; default 20s.
     #[serde(deserialize_with = "duration")]
     pub drain: Option<String>,
 }
 
+/// `true`, `false` or a word, as in `idempotency_key = "X-Request-Id"`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(untagged)]
+pub enum FlagOrWord {
+    /// Yes or no.
+    Flag(bool),
+    /// A word.
+    Word(String),
+}
+
 /// A number or a word, as in `on = [503, "network"]`.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(untagged)]
 pub enum StatusOrWord {
     /// A number.
@@ -204,25 +237,29 @@ impl fmt::Display for StatusOrWord {
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     struct DurationVisitor;
     impl Visitor<'_> for DurationVisitor {
-        type Value = String;
+        type Value = Option<String>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("a string such as \"30s\", or a number of seconds")
         }
 
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
-            Ok(text.to_owned())
+        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+            Ok(None) // TOML has no such value; a job that was kept does
         }
 
-        fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<String, E> {
-            Ok(seconds.to_string())
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(Some(text.to_owned()))
         }
 
-        fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<String, E> {
-            Ok(seconds.to_string())
+        fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<Self::Value, E> {
+            Ok(Some(seconds.to_string()))
+        }
+
+        fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<Self::Value, E> {
+            Ok(Some(seconds.to_string()))
         }
     }
-    deserializer.deserialize_any(DurationVisitor).map(Some)
+    deserializer.deserialize_any(DurationVisitor)
 }
 
 /// A JSON value; what only TOML has becomes a string (dates) or is refused (`inf`, `nan`).
@@ -243,7 +280,8 @@ fn json<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<serde_json:
             }
         })
     }
-    convert(toml::Value::deserialize(deserializer)?).map(Some).map_err(de::Error::custom)
+    let value = Option::<toml::Value>::deserialize(deserializer)?;
+    value.map(convert).transpose().map_err(de::Error::custom)
 }
 
 /// Names and values in the order in which they were written.
@@ -269,6 +307,12 @@ impl<'de> Deserialize<'de> for Pairs {
             }
         }
         deserializer.deserialize_map(PairsVisitor)
+    }
+}
+
+impl Serialize for Pairs {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
     }
 }
 

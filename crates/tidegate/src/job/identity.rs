@@ -20,13 +20,17 @@ pub(super) struct Identity {
     pub(super) input_start: String,
     pub(super) request: String,
     pub(super) key: Option<String>,
+    /// The name of the output in the folder that this stands in.
+    pub(super) output: String,
+    /// The job's own number: what idempotency keys are made of.
+    pub(super) id: String,
 }
 
 const FILE: &str = "job.json";
 
 impl Identity {
-    /// Refuses an output that another job has begun.
-    pub(super) fn check(&self, output: &Path, state: &Path) -> Result<(), JobError> {
+    /// Refuses an output that another job has begun; takes on the number of the one that has begun it.
+    pub(super) fn check(&mut self, output: &Path, state: &Path) -> Result<(), JobError> {
         let path = state.join(FILE);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
@@ -34,7 +38,10 @@ impl Identity {
             Err(source) => return Err(SinkError::Read { path, source }.into()),
         };
         let differs = match serde_json::from_str::<Self>(&text) {
-            Ok(was) if was == *self => return Ok(()),
+            Ok(was) if was.is_same_job(self) => {
+                self.id = was.id;
+                return Ok(());
+            }
             Ok(was) => self.differences(&was),
             Err(_) => format!("\n  {} cannot be read as the identity of a job", path.display()),
         };
@@ -45,6 +52,13 @@ impl Identity {
     pub(super) fn store(&self, state: &Path) -> Result<(), JobError> {
         let text = serde_json::to_string_pretty(self).unwrap_or_default();
         super::write_private(&state.join(FILE), text.as_bytes()).map_err(JobError::from)
+    }
+
+    fn is_same_job(&self, other: &Self) -> bool {
+        let parts = |job: &Self| {
+            (job.version, job.input.clone(), job.input_start.clone(), job.request.clone(), job.key.clone())
+        };
+        parts(self) == parts(other)
     }
 
     fn differences(&self, was: &Self) -> String {
@@ -72,7 +86,9 @@ mod tests {
     #[test]
     fn another_job_in_the_same_output_is_refused_with_what_differs() {
         let folder = tempfile::tempdir().unwrap();
-        let job = Identity {
+        let mut job = Identity {
+            output: "out.jsonl".into(),
+            id: "7".into(),
             version: 1,
             input: "a.csv".into(),
             input_start: "00".into(),
@@ -83,7 +99,7 @@ mod tests {
         job.check(output, folder.path()).unwrap();
         job.store(folder.path()).unwrap();
         job.check(output, folder.path()).unwrap();
-        let other = Identity { request: "[\"GET\",\"http://h/v2/{id}\"]".into(), ..job.clone() };
+        let mut other = Identity { request: "[\"GET\",\"http://h/v2/{id}\"]".into(), ..job.clone() };
         let error = other.check(output, folder.path()).unwrap_err().to_string();
         assert!(error.contains("request was [\"GET\",\"http://h/{id}\"]"), "{error}");
         assert!(!error.contains("input was"), "{error}");

@@ -4,7 +4,9 @@ mod charges;
 mod error;
 mod file;
 mod identity;
+mod kept;
 mod limits;
+mod plan;
 mod state;
 mod values;
 mod words;
@@ -12,29 +14,34 @@ mod words;
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use http::Uri;
+use http::header::HeaderName;
 use tidegate_core::{Contract, Limit, Mode, Pacing, Rule, Terms, Time, WallClock};
-use tidegate_quota::{Clock, Partitions};
+use tidegate_quota::Clock;
+use tidegate_quota::store::{Machine, Sqlite, StoreError};
 
 pub use self::charges::CostSpec;
 pub(crate) use self::charges::{ChargeError, Charges};
 pub use self::error::JobError;
 pub use self::file::{
-    InputSection, JobFile, LimitSection, OutputSection, Pairs, QuotaSection, RequestSection, RetrySection,
-    StatusOrWord,
+    FlagOrWord, InputSection, JobFile, LimitSection, OutputSection, Pairs, ProbeSection, QuotaSection,
+    RequestSection, RetrySection, StatusOrWord,
 };
 use self::identity::Identity;
+pub use self::kept::KeptJob;
 use self::limits::{limits, mode};
+pub use self::plan::{Held, HeldFor, Plan, Prepared};
 pub(crate) use self::state::State;
 use self::values::{duration, http_options, request_spec, retry_policy};
-use crate::http::{Connector, Options, Origin};
+use crate::http::Options;
+use crate::log::FailureFilter;
 use crate::retry::RetryPolicy;
-use crate::sink::{self, OutputFormat, OutputPaths, OutputSpec, Outputs, SinkError, Target};
-use crate::source::{Format, InputSpec, Source};
-use crate::template::{Input, InputKind, KeyTemplate, RequestSpec, Template};
+use crate::sink::{self, OutputFormat, SinkError, Target};
+use crate::source::{Format, InputSpec};
+use crate::template::RequestSpec;
 use crate::verdict::Accept;
 
 /// Connections at most where a rate decides how many are needed; few systems let a process have
@@ -59,6 +66,10 @@ pub struct Job {
     pub limits: Vec<Limit>,
     /// How their costs are found where they differ from call to call, in the same order.
     pub costs: Vec<CostSpec>,
+    /// The name of the quota; the URL's host if there is none.
+    pub quota: Option<String>,
+    /// Who shares it.
+    pub store: StoreSpec,
     /// Rows with different values of this template count against different quotas.
     pub partition: Option<String>,
     /// How sends are spread.
@@ -75,6 +86,8 @@ pub struct Job {
     pub redirects: u8,
     /// What is sent again.
     pub retry: RetryPolicy,
+    /// How the provider is asked about calls of unknown outcome.
+    pub probe: Option<ProbeSpec>,
     /// Statuses that are results.
     pub accept: Accept,
     /// When failures stop the job.
@@ -85,12 +98,74 @@ pub struct Job {
     pub format: Option<OutputFormat>,
     /// Columns of a CSV output.
     pub select: Vec<sink::Select>,
+    /// Results end up in the order of the input, else in that in which they came.
+    pub in_order: bool,
     /// Time for calls in flight when the job is interrupted.
     pub drain: Duration,
     /// Only the first rows of the input.
     pub head: Option<u64>,
     /// The user vouches that nothing of the limits is in use, whatever an earlier run did.
     pub assume_idle: bool,
+    /// Rows that have failed in one of these ways are sent again; all that have failed if there is none.
+    pub again: Option<Vec<FailureFilter>>,
+    /// The header of idempotency keys, and whether they are added to calls.
+    pub idempotency: (HeaderName, bool),
+    /// The job as it was written, as far as it may be kept.
+    kept: Arc<KeptJob>,
+}
+
+/// Where a quota is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum StoreSpec {
+    /// In this process: nobody else knows of it.
+    #[default]
+    Memory,
+    /// In a file, for all processes of this machine: in this folder, or in the usual one.
+    Sqlite(Option<PathBuf>),
+}
+
+impl StoreSpec {
+    /// Reads `memory`, `sqlite`, or `sqlite:FOLDER`.
+    ///
+    /// # Errors
+    /// If it is something else.
+    pub fn parse(text: &str) -> Result<Self, JobError> {
+        match text.split_once(':') {
+            None if text == "memory" => Ok(Self::Memory),
+            None if text == "sqlite" => Ok(Self::Sqlite(None)),
+            Some(("sqlite", folder)) if !folder.is_empty() => {
+                let folder = folder.strip_prefix("//").unwrap_or(folder);
+                Ok(Self::Sqlite(Some(folder.into())))
+            }
+            _ => {
+                let message = format!("`{text}` is not a store: expected sqlite, sqlite:FOLDER or memory");
+                Err(JobError::value("quota.store", message))
+            }
+        }
+    }
+
+    /// Opens it; `None` if it is this process's memory.
+    ///
+    /// # Errors
+    /// If it cannot be used.
+    pub fn open(&self) -> Result<Option<Sqlite>, StoreError> {
+        match self {
+            Self::Memory => Ok(None),
+            Self::Sqlite(None) => Sqlite::of_this_machine().map(Some),
+            Self::Sqlite(Some(folder)) => Sqlite::open(folder, Machine::this()).map(Some),
+        }
+    }
+}
+
+/// How the provider is asked whether a call was done, and what its answers mean.
+#[derive(Debug, Clone)]
+pub struct ProbeSpec {
+    /// The question.
+    pub request: RequestSpec,
+    /// Statuses that say yes.
+    pub done: Accept,
+    /// Statuses that say no.
+    pub missing: Accept,
 }
 
 /// How many failures are too many.
@@ -134,38 +209,6 @@ impl StopPolicy {
     }
 }
 
-/// A job whose input, request and limits have been opened and compiled. Nothing has been written
-/// or sent.
-#[derive(Debug)]
-pub struct Plan {
-    /// The job.
-    pub job: Job,
-    /// Its input, at the first row.
-    pub source: Source,
-    /// Its request.
-    pub template: Template,
-    /// What compiles from its limits.
-    pub contract: Contract,
-    charges: Charges,
-    key: Option<KeyTemplate>,
-    clock: Clock,
-    connector: Connector,
-}
-
-/// A plan with its outputs open: ready to run.
-pub struct Prepared {
-    pub(crate) job: Job,
-    pub(crate) source: Source,
-    pub(crate) template: Template,
-    pub(crate) key: Option<KeyTemplate>,
-    pub(crate) charges: Charges,
-    pub(crate) quotas: Partitions,
-    pub(crate) connector: Connector,
-    pub(crate) outputs: Outputs,
-    pub(crate) state: Option<State>,
-    held: Option<Duration>,
-}
-
 impl JobFile {
     /// Reads a job file.
     ///
@@ -187,6 +230,7 @@ impl Job {
     /// # Errors
     /// The first value that is missing or does not make sense.
     pub fn from_file(file: JobFile) -> Result<Self, JobError> {
+        let kept = Arc::new(KeptJob::of(&file));
         let JobFile { input, request, quota, retry, output } = file;
         let path = input.path.ok_or(JobError::Missing {
             what: "input",
@@ -199,6 +243,8 @@ impl Job {
         }
         let (limits, costs): (Vec<_>, Vec<_>) = limits(&quota)?.into_iter().unzip();
         let http = http_options(&request)?;
+        let idempotency = values::idempotency(&request)?;
+        let probe = values::probe(&retry, &request)?;
         let rated = limits.iter().any(|limit| !matches!(limit.rule(), Rule::Concurrency { .. }));
         let concurrency =
             limits.iter().filter(|l| matches!(l.rule(), Rule::Concurrency { .. })).map(Limit::amount).min();
@@ -227,17 +273,16 @@ impl Job {
             },
             limits,
             costs,
+            quota: quota.name.clone(),
+            store: quota.store.as_deref().map_or(Ok(StoreSpec::Memory), StoreSpec::parse)?,
             partition: quota.partition.clone(),
             mode: mode(&quota)?,
             latency: duration("quota.latency", quota.latency.as_deref(), Terms::default().latency)?,
             connections: quota.connections.unwrap_or(default).min(most),
             http,
             retry: retry_policy(&retry)?,
-            accept: match &output.accept {
-                None => Accept::default(),
-                Some(list) => Accept::parse(&list.iter().map(ToString::to_string).collect::<Vec<_>>())
-                    .map_err(|message| JobError::value("output.accept", message))?,
-            },
+            probe,
+            accept: values::statuses("output.accept", output.accept.as_deref(), Accept::default())?,
             stop: match &output.max_failed {
                 None => StopPolicy::Never,
                 Some(text) => StopPolicy::parse(&text.to_string()).ok_or_else(|| {
@@ -271,9 +316,13 @@ impl Job {
                     })
                 })
                 .collect::<Result<_, _>>()?,
+            in_order: values::in_order(&output)?,
             drain: duration("output.drain", output.drain.as_deref(), Duration::from_secs(20))?,
             head: None,
             assume_idle: false,
+            again: None,
+            idempotency,
+            kept,
         })
     }
 
@@ -300,90 +349,6 @@ impl Job {
     }
 }
 
-impl Plan {
-    /// Opens the input and compiles request and limits; `env` looks up environment variables.
-    ///
-    /// # Errors
-    /// Whatever is wrong with them.
-    pub fn new(job: Job, env: impl Fn(&str) -> Option<String>) -> Result<Self, JobError> {
-        let clock = Clock::start();
-        let contract = job.contract(clock)?;
-        let source = Source::open(&job.input)?;
-        let columns = source.columns().cloned();
-        let input = Input {
-            kind: match source.format() {
-                Format::Csv | Format::Tsv => InputKind::Fields,
-                Format::Jsonl => InputKind::Json,
-                _ => InputKind::Lines,
-            },
-            columns: columns.as_deref(),
-        };
-        let template = Template::compile(&job.request, input, env)?;
-        let charges = Charges::compile(contract.clone(), &job.costs, job.partition.as_deref(), input)?;
-        let key = job.key.as_deref().map(|column| KeyTemplate::compile(column, input)).transpose()?;
-        let uri: Uri = template
-            .origin()
-            .to_string()
-            .parse()
-            .map_err(|_| JobError::value("request.url", "the origin is not a valid URL"))?;
-        let connector = Connector::new(Origin::try_from(&uri)?, job.http.clone())?;
-        Ok(Self { job, source, template, contract, charges, key, clock, connector })
-    }
-
-    /// Opens the outputs and finds what an earlier run has done.
-    ///
-    /// # Errors
-    /// If they cannot be written, or belong to another job.
-    pub fn prepare(self) -> Result<Prepared, JobError> {
-        let Self { job, source, template, contract, charges, key, clock, connector } = self;
-        let quotas = Partitions::new(contract, clock);
-        let spec = OutputSpec {
-            target: job.output.clone(),
-            format: job.format,
-            select: job.select.clone(),
-            columns: source.output_columns(),
-        };
-        let (mut state, mut held) = (None, None);
-        let outputs = match &job.output {
-            Target::Stdout => sink::open(&spec)?,
-            Target::File(path) => {
-                let paths = OutputPaths::for_output(path);
-                refuse_input_as_output(&job.input, &paths)?;
-                let identity = Identity {
-                    version: 1,
-                    input: absolute(&job.input),
-                    input_start: hex(&source.first_record_fingerprint()),
-                    request: template.identity().to_owned(),
-                    key: job.key.clone(),
-                };
-                identity.check(path, &paths.state)?;
-                let outputs = sink::open(&spec)?;
-                identity.store(&paths.state)?;
-                let begun = State::begin(&paths.state)?;
-                if !job.assume_idle {
-                    held = begun.carry_over(&quotas);
-                }
-                state = Some(begun);
-                outputs
-            }
-        };
-        Ok(Prepared { job, source, template, key, charges, quotas, connector, outputs, state, held })
-    }
-}
-
-impl Prepared {
-    /// How long nothing is sent because an earlier run was killed, and what it sent last is not
-    /// known.
-    pub fn held(&self) -> Option<Duration> {
-        self.held
-    }
-
-    /// Rows that an earlier run has finished: results and failures.
-    pub fn done_before(&self) -> (u64, u64) {
-        (self.outputs.done.succeeded.len(), self.outputs.done.failed.len())
-    }
-}
-
 /// Writes a whole file that only its owner may read.
 fn write_private(path: &Path, bytes: &[u8]) -> Result<(), SinkError> {
     let failed = |source: io::Error| SinkError::Write { path: path.to_owned(), source };
@@ -395,16 +360,6 @@ fn write_private(path: &Path, bytes: &[u8]) -> Result<(), SinkError> {
     let mut file = options.open(&new).map_err(failed)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
     fs::rename(&new, path).map_err(failed)
-}
-
-fn refuse_input_as_output(input: &InputSpec, paths: &OutputPaths) -> Result<(), JobError> {
-    let Some(input) = input.input.path().and_then(|path| fs::canonicalize(path).ok()) else { return Ok(()) };
-    for output in [&paths.results, &paths.failures] {
-        if fs::canonicalize(output).is_ok_and(|output| output == input) {
-            return Err(JobError::InputIsOutput { path: output.clone() });
-        }
-    }
-    Ok(())
 }
 
 fn absolute(input: &InputSpec) -> String {

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use http::header::HeaderName;
 
-use super::{JobError, RequestSection, RetrySection, StatusOrWord};
+use super::{FlagOrWord, JobError, OutputSection, ProbeSpec, RequestSection, RetrySection, StatusOrWord};
 use crate::http::{Http2, Options};
 use crate::retry::{RetryPolicy, parse_duration};
 use crate::template::{BodySpec, RequestSpec};
+use crate::verdict::Accept;
 
 pub(super) fn request_spec(request: RequestSection) -> Result<RequestSpec, JobError> {
     let url = request.url.ok_or(JobError::Missing {
@@ -30,6 +32,74 @@ pub(super) fn request_spec(request: RequestSection) -> Result<RequestSpec, JobEr
         bearer_env: request.bearer_env,
         user_agent: None,
     })
+}
+
+/// A list of statuses.
+pub(super) fn statuses(
+    field: &'static str,
+    list: Option<&[StatusOrWord]>,
+    default: Accept,
+) -> Result<Accept, JobError> {
+    let Some(list) = list else { return Ok(default) };
+    Accept::parse(&list.iter().map(ToString::to_string).collect::<Vec<_>>())
+        .map_err(|message| JobError::value(field, message))
+}
+
+/// Whether results end up in the order of the input.
+pub(super) fn in_order(output: &OutputSection) -> Result<bool, JobError> {
+    match output.order.as_deref() {
+        None | Some("completion") => Ok(false),
+        Some("input") => Ok(true),
+        Some(other) => {
+            let message = format!("`{other}` is not an order: expected input or completion");
+            Err(JobError::value("output.order", message))
+        }
+    }
+}
+
+/// How the provider is asked about calls of unknown outcome.
+pub(super) fn probe(retry: &RetrySection, request: &RequestSection) -> Result<Option<ProbeSpec>, JobError> {
+    let is_policy = retry.unknown.as_deref() == Some("probe");
+    let Some(probe) = retry.probe.as_ref().filter(|_| is_policy) else {
+        if is_policy {
+            return Err(JobError::value("retry.unknown", "`probe` needs to know how to ask")
+                .hinting("add [retry.probe] with url = \"https://…/{user_id}\" to the job file"));
+        }
+        return Ok(None);
+    };
+    let url = probe.url.clone().ok_or_else(|| JobError::value("retry.probe.url", "it is missing"))?;
+    let request = RequestSpec {
+        method: probe.method.clone().or_else(|| Some("GET".to_owned())),
+        url,
+        headers: request.headers.0.clone(),
+        query: Vec::new(),
+        body: BodySpec::None,
+        bearer_env: request.bearer_env.clone(),
+        user_agent: None,
+    };
+    let missing =
+        Accept::parse(&["404"]).map_err(|message| JobError::value("retry.probe.missing", message))?;
+    Ok(Some(ProbeSpec {
+        request,
+        done: statuses("retry.probe.done", probe.done.as_deref(), Accept::default())?,
+        missing: statuses("retry.probe.missing", probe.missing.as_deref(), missing)?,
+    }))
+}
+
+/// The header of idempotency keys, and whether they are added.
+pub(super) fn idempotency(request: &RequestSection) -> Result<(HeaderName, bool), JobError> {
+    let usual = HeaderName::from_static("idempotency-key");
+    match &request.idempotency_key {
+        None | Some(FlagOrWord::Flag(false)) => Ok((usual, false)),
+        Some(FlagOrWord::Flag(true)) => Ok((usual, true)),
+        Some(FlagOrWord::Word(name)) => {
+            let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
+                let message = format!("`{name}` is not the name of a header");
+                JobError::value("request.idempotency_key", message)
+            })?;
+            Ok((header, true))
+        }
+    }
 }
 
 pub(super) fn http_options(request: &RequestSection) -> Result<Options, JobError> {

@@ -5,5 +5,5 @@ mod stats;
 mod summary;
 mod worst;
 
-pub use stats::{Snapshot, Stats};
+pub use stats::{Before, Snapshot, Stats};
 pub use summary::{IncidentReport, LatencyMs, LimitUse, Summary};

@@ -25,13 +25,24 @@ pub struct Stats {
     attempts: u64,
     ok: u64,
     failed: u64,
+    unknown: u64,
     throttled: u64,
     retried: BTreeMap<Cause, u64>,
     incidents: Vec<IncidentReport>,
     in_flight: u64,
     peak_in_flight: u64,
-    /// Results and failures that earlier runs of the job had written.
-    before: (u64, u64),
+    before: Before,
+}
+
+/// What earlier runs of the job had written.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Before {
+    /// Results.
+    pub ok: u64,
+    /// Failures.
+    pub failed: u64,
+    /// Rows of unknown outcome.
+    pub unknown: u64,
 }
 
 /// A look at a running job.
@@ -45,6 +56,8 @@ pub struct Snapshot {
     pub ok: u64,
     /// Failures of this run.
     pub failed: u64,
+    /// Rows of unknown outcome of this run.
+    pub unknown: u64,
     /// Answers of 429.
     pub throttled: u64,
     /// Attempts of this run.
@@ -58,7 +71,7 @@ pub struct Snapshot {
 impl Stats {
     /// Counters at zero for a run that starts now. Where calls count against several quotas, no
     /// window says anything.
-    pub fn new(contract: &Contract, partitioned: bool, started: Time, before: (u64, u64)) -> Self {
+    pub fn new(contract: &Contract, partitioned: bool, started: Time, before: Before) -> Self {
         let assumed = match contract.terms().mode {
             Mode::Guaranteed => None,
             Mode::Estimated { counted_within } => Some(counted_within),
@@ -80,6 +93,7 @@ impl Stats {
             attempts: 0,
             ok: 0,
             failed: 0,
+            unknown: 0,
             throttled: 0,
             retried: BTreeMap::new(),
             incidents: Vec::new(),
@@ -157,23 +171,35 @@ impl Stats {
         self.failed += 1;
     }
 
-    /// Results and failures of this run.
+    /// Nobody knows whether a row was done.
+    pub fn unknown(&mut self) {
+        self.unknown += 1;
+    }
+
+    /// Results of this run, and rows without.
     pub fn finished(&self) -> (u64, u64) {
-        (self.ok, self.failed)
+        (self.ok, self.failed + self.unknown)
     }
 
     /// A look at the run as it is now.
     pub fn snapshot(&self, now: Time) -> Snapshot {
         Snapshot {
             elapsed: now.since(self.started),
-            done: self.ok + self.failed + self.before.0 + self.before.1,
+            done: self.done(),
             ok: self.ok,
             failed: self.failed,
+            unknown: self.unknown,
             throttled: self.throttled,
             attempts: self.attempts,
             in_flight: self.in_flight,
             rate: self.sends.recent_rate(now, Duration::from_secs(3)),
         }
+    }
+
+    /// Rows at their end.
+    fn done(&self) -> u64 {
+        let Before { ok, failed, unknown } = self.before;
+        self.ok + self.failed + self.unknown + ok + failed + unknown
     }
 
     /// The summary at the end.
@@ -187,9 +213,10 @@ impl Stats {
         let ms = |us: f64| (us / 100.0).round() / 10.0;
         Summary {
             ended: ended.to_owned(),
-            rows: self.ok + self.failed + self.before.0 + self.before.1,
-            ok: self.ok + self.before.0,
-            failed: self.failed + self.before.1,
+            rows: self.done(),
+            ok: self.ok + self.before.ok,
+            failed: self.failed + self.before.failed,
+            unknown: self.unknown + self.before.unknown,
             attempts: self.attempts,
             throttled: self.throttled,
             retried: self.retried.values().sum(),

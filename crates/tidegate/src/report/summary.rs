@@ -10,12 +10,15 @@ use serde::{Deserialize, Serialize};
 pub struct Summary {
     /// How it ended: `finished`, `head`, `stopped: …`, `interrupted`.
     pub ended: String,
-    /// Rows that have a result or a failure, earlier runs of the job included.
+    /// Rows at their end, earlier runs of the job included: `ok`, `failed` and `unknown` together.
     pub rows: u64,
     /// Rows with a result.
     pub ok: u64,
     /// Rows that failed.
     pub failed: u64,
+    /// Rows of which nobody knows whether they were done, and that were not sent again.
+    #[serde(default)]
+    pub unknown: u64,
     /// Calls sent in this run.
     pub attempts: u64,
     /// Answers of 429 in this run.
@@ -42,7 +45,7 @@ pub struct Summary {
     /// declared wrong, or somebody else uses it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub incidents: Vec<IncidentReport>,
-    /// An earlier run was killed: rows that were in flight then were sent again.
+    /// The run before was killed.
     pub resumed_after_kill: bool,
 }
 

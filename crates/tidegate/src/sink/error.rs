@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::log::LogError;
+
 /// Why an output cannot be opened or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -32,10 +34,39 @@ pub enum SinkError {
         source: io::Error,
     },
     /// Another process has the output open.
-    #[error("{} is in use by another tidegate", path.display())]
+    #[error("{} is in use by another tidegate{}", path.display(), process(holder))]
     Busy {
         /// The output.
         path: PathBuf,
+        /// The number of its process, if that is known.
+        holder: String,
+    },
+    /// The log of the output.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A file was deleted or replaced while it was written.
+    #[error("{} was deleted or replaced by another program", path.display())]
+    Gone {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A file that the log tells of is not there.
+    #[error("{} is missing; the log knows of {expected} bytes in it", path.display())]
+    Missing {
+        /// The path.
+        path: PathBuf,
+        /// Bytes of lines that were written.
+        expected: u64,
+    },
+    /// A file has lost more than a power cut could take.
+    #[error("{} was changed by another program: it has {length} bytes of lines, and had {expected}", path.display())]
+    Shorter {
+        /// The path.
+        path: PathBuf,
+        /// Bytes of lines in it.
+        length: u64,
+        /// Bytes of lines that were written.
+        expected: u64,
     },
     /// A line that this program did not write.
     #[error("{} exists and is not an output of tidegate (line {line})", path.display())]
@@ -45,28 +76,20 @@ pub enum SinkError {
         /// 1-based number of the first foreign line.
         line: u64,
     },
-    /// A CSV output without the index that belongs to it.
-    #[error("{} exists, but {} does not know its rows", path.display(), index.display())]
-    NotIndexed {
+    /// A CSV output without the log that knows whose its rows are.
+    #[error("{} exists, but {} does not know its rows", path.display(), log.display())]
+    NoLog {
         /// The CSV file.
         path: PathBuf,
-        /// The index file.
-        index: PathBuf,
+        /// The log.
+        log: PathBuf,
     },
-    /// A CSV output whose rows are no longer where they were written.
+    /// An output whose rows are no longer where they were written.
     #[error("{} was changed by another program: no row ends at byte {at}", path.display())]
     Changed {
         /// The CSV file.
         path: PathBuf,
         /// Where a row ended when it was written.
-        at: u64,
-    },
-    /// The index of a CSV output is damaged.
-    #[error("{} is damaged at byte {at}", index.display())]
-    IndexDamaged {
-        /// The index file.
-        index: PathBuf,
-        /// Where it stops making sense.
         at: u64,
     },
     /// A CSV output with other columns than the job's.
@@ -104,13 +127,24 @@ pub enum SinkError {
 }
 
 impl SinkError {
+    /// Whether there is no room on the disk.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        let full = |error: &io::Error| {
+            matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        };
+        matches!(self, Self::Write { source, .. } | Self::Create { source, .. } if full(source))
+    }
+
     /// What the user can do about it, for a `hint:` line.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::NotOurs { .. }
-            | Self::NotIndexed { .. }
-            | Self::Changed { .. }
-            | Self::IndexDamaged { .. } => Some("move it away, or choose another name with -o"),
+            Self::NotOurs { .. } | Self::NoLog { .. } => Some("move it away, or choose another name with -o"),
+            Self::Missing { .. } | Self::Gone { .. } | Self::Shorter { .. } | Self::Changed { .. } => Some(
+                "put it back as it was; or move it and its .tidegate folder away to start over, which pays for all rows again",
+            ),
+            Self::Log(LogError::Damaged { .. } | LogError::NotALog { .. }) => {
+                Some("restore the .tidegate folder from a copy, or move it and the output away to start over")
+            }
             Self::OtherColumns { .. } => {
                 Some("use the same input and --select as before, or choose another name with -o")
             }
@@ -126,9 +160,10 @@ impl SinkError {
             Self::CsvOnStdout => Some("give a file: -o out.csv"),
             Self::Create { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound => Some("create the folder first"),
-                io::ErrorKind::PermissionDenied => {
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                     Some("you may not write there: choose another place with -o")
                 }
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some("make room on the disk"),
                 io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory | io::ErrorKind::AlreadyExists => {
                     Some("something else has that name: choose another with -o")
                 }
@@ -142,7 +177,11 @@ impl SinkError {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotADirectory => {
                 Some("a file stands where a folder is needed: choose another place with -o")
             }
-            Self::Read { .. } | Self::Closed => None,
+            Self::Log(_) | Self::Read { .. } | Self::Closed => None,
         }
     }
+}
+
+fn process(holder: &str) -> String {
+    if holder.is_empty() { String::new() } else { format!(" (process {holder})") }
 }

@@ -1,12 +1,31 @@
-//! The half of the sink that does I/O: opening and mending, and appending batches.
+//! The half of the sink that does I/O: opening, mending, and appending batches.
+//!
+//! A batch is written in this order: lines of results, of failures, of unknown outcomes, and then the
+//! block of the log that tells of them. `docs/log.md` goes through every way to be killed in between.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, Write};
+use std::path::Path;
+use std::time::Duration;
 
+use roaring::RoaringTreemap;
+use tidegate_core::Time;
+use tidegate_quota::Clock;
+
+use super::appended::{Appended, append_private};
 use super::csv::Table;
-use super::csv_index::{self, CsvIndex, Lengths};
-use super::{Batch, Done, OutputPaths, SinkError, scan};
+use super::log_file::LogFile;
+use super::mend::Mending;
+use super::rewrite::sync_folder;
+use super::{Batch, OutputPaths, SinkError};
+use crate::log::{self, Control, OutputFile, Replay, Rows, RunRecord, SendsEncoder};
+
+/// How often files are synced, so that a power cut costs so much at most, and how often it is seen
+/// whether they still are where they were.
+const SYNC: Duration = Duration::from_secs(1);
+/// Room that is kept on the disk: if there is no other left, the answers of calls in flight, which are
+/// paid for, go there, and the job stops.
+const RESERVE: usize = 8 << 20;
 
 /// The open files of an output. Meant for a thread of its own; dropping it frees the output for
 /// other processes.
@@ -20,7 +39,21 @@ pub struct Files {
 #[derive(Debug)]
 enum Destination {
     Stdout,
-    Beside { results: Appended, failures: Appended, index: Option<CsvIndex>, _lock: File },
+    Beside(Box<Beside>),
+}
+
+#[derive(Debug)]
+pub(super) struct Beside {
+    pub(super) paths: OutputPaths,
+    pub(super) files: [Appended; 3],
+    pub(super) log: LogFile,
+    mending: Option<Mending>,
+    blocks: Vec<u8>,
+    clock: Clock,
+    synced_at: Time,
+    /// Told once, when the reserve had to be used.
+    full: Option<SinkError>,
+    _lock: File,
 }
 
 impl Files {
@@ -28,15 +61,59 @@ impl Files {
         Self { destination: Destination::Stdout, closed: false }
     }
 
-    pub(super) fn open(paths: &OutputPaths, table: Option<&Table>) -> Result<(Self, Done), SinkError> {
+    /// Looks at the files, and says what the log tells of them; changes nothing that was there.
+    pub(super) fn open(
+        paths: &OutputPaths,
+        table: Option<&Table>,
+        clock: Clock,
+    ) -> Result<(Self, Replay), SinkError> {
         create_state_folder(&paths.state)?;
         let lock = lock(paths)?;
-        let (results, failures, index, done) = match table {
-            None => open_lines(paths)?,
-            Some(table) => open_table(paths, table)?,
+        let log_path = paths.state.join(log::FILE);
+        let known = Replay::read(&log_path)?;
+        let is_new = known.is_none();
+        let mut replay = known.unwrap_or_default();
+        let header = |file| match (table, file) {
+            (None, _) => &[][..],
+            (Some(table), OutputFile::Results) => &table.results_header,
+            (Some(table), _) => &table.failures_header,
         };
-        let destination = Destination::Beside { results, failures, index, _lock: lock };
-        Ok((Self { destination, closed: false }, done))
+        let of = |file: OutputFile| Appended::look(paths.of(file), header(file));
+        let files = [of(OutputFile::Results)?, of(OutputFile::Failed)?, of(OutputFile::Unknown)?];
+        let mending = Mending::find(&files, &log_path, is_new, table.is_some(), &mut replay)?;
+        let log = LogFile::open(&log_path, replay.length)?;
+        let beside = Beside {
+            paths: paths.clone(),
+            files,
+            log,
+            mending: Some(mending),
+            blocks: Vec::new(),
+            clock,
+            synced_at: clock.now(),
+            full: None,
+            _lock: lock,
+        };
+        Ok((Self { destination: Destination::Beside(Box::new(beside)), closed: false }, replay))
+    }
+
+    /// Begins a run: notes it in the log, and mends what the run before has left. Returns the log, for
+    /// the calls that will be sent.
+    pub(crate) fn begin(&mut self, mut run: RunRecord) -> Result<Option<(LogFile, SendsEncoder)>, SinkError> {
+        let Destination::Beside(beside) = &mut self.destination else { return Ok(None) };
+        let mending = beside.mending.take().unwrap_or_default();
+        run.lengths = mending.lengths();
+        let mut sends = SendsEncoder::default();
+        sends.control(&Control::Run(Box::new(run)));
+        let mut blocks = Vec::new();
+        sends.take(&mut blocks);
+        mending.records(&mut blocks);
+        beside.log.append(&blocks)?;
+        mending.cut(&mut beside.files)?;
+        beside.files[OutputFile::Results.index()].create()?;
+        beside.keep_reserve();
+        sync_folder(&beside.paths.results)
+            .map_err(|source| SinkError::Write { path: beside.paths.results.clone(), source })?;
+        Ok(Some((beside.log.clone(), sends)))
     }
 
     /// Appends the batch; rows in it survive the end of the process from here on. After an error
@@ -49,193 +126,159 @@ impl Files {
             Destination::Stdout => {
                 let mut stdout = io::stdout().lock();
                 stdout
-                    .write_all(&batch.results)
+                    .write_all(&batch.lines[OutputFile::Results.index()])
                     .and_then(|()| stdout.flush())
-                    .map_err(|source| SinkError::Write { path: PathBuf::from("<stdout>"), source })?;
+                    .map_err(|source| SinkError::Write { path: "<stdout>".into(), source })?;
             }
-            Destination::Beside { results, failures, index, .. } => {
-                if let Some(index) = index {
-                    // Before the rows: see `csv_index`.
-                    index
-                        .append(&batch.marks, Lengths { results: results.end(), failures: failures.end() })?;
-                }
-                results.append(&batch.results)?;
-                failures.append(&batch.failures)?;
-            }
+            Destination::Beside(beside) => beside.write(batch)?,
         }
         self.closed = false;
         Ok(())
+    }
+
+    /// Why the job should stop although all was written: the disk was full, and this went into the room
+    /// that was kept.
+    pub(crate) fn take_warning(&mut self) -> Option<SinkError> {
+        match &mut self.destination {
+            Destination::Stdout => None,
+            Destination::Beside(beside) => beside.full.take(),
+        }
     }
 
     /// Waits until what was written is on the medium, and survives a power cut.
     pub fn sync(&self) -> Result<(), SinkError> {
         match &self.destination {
             Destination::Stdout => Ok(()),
-            Destination::Beside { results, failures, index, .. } => {
-                results.sync()?;
-                failures.sync()?;
-                index.as_ref().map_or(Ok(()), CsvIndex::sync)
+            Destination::Beside(beside) => beside.sync(),
+        }
+    }
+
+    /// Puts the results in the order of the input, at the end of a job.
+    pub(crate) fn sort(&mut self) -> Result<(), SinkError> {
+        match &mut self.destination {
+            Destination::Beside(beside) if !self.closed => beside.sort_results(),
+            _ => Ok(()),
+        }
+    }
+
+    /// The run has ended by itself: no room need be kept any more.
+    pub(crate) fn release_reserve(&self) {
+        if let Destination::Beside(beside) = &self.destination {
+            let _ = fs::remove_file(beside.paths.state.join("reserve")); // none is there as well
+        }
+    }
+
+    /// Opens rows again that have failed, or whose outcome is unknown; before any row is written.
+    pub(crate) fn reopen(&mut self, rows: &RoaringTreemap) -> Result<(), SinkError> {
+        let Destination::Beside(beside) = &mut self.destination else { return Ok(()) };
+        let controls: Vec<Control> = Rows::in_parts(rows).map(|rows| Control::Reopen { rows }).collect();
+        beside.note(&controls)
+    }
+
+    /// Takes lines out of the files of failures whose rows were opened again.
+    pub(crate) fn drop_stale(&mut self, stale: [bool; 3]) -> Result<(), SinkError> {
+        let Destination::Beside(beside) = &mut self.destination else { return Ok(()) };
+        let stale = OutputFile::ALL.into_iter().filter(|file| stale[file.index()]);
+        stale.into_iter().try_for_each(|file| beside.drop_lines(file))
+    }
+}
+
+impl Beside {
+    fn write(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        let now = self.clock.now();
+        let due = now.since(self.synced_at) >= SYNC;
+        if due {
+            self.are_there()?;
+        }
+        let before = self.files.each_ref().map(Appended::length);
+        if let Err(error) = self.append(batch) {
+            if !error.is_disk_full() || fs::remove_file(self.paths.state.join("reserve")).is_err() {
+                return Err(error);
             }
-        }
-    }
-}
-
-type Opened = (Appended, Appended, Option<CsvIndex>, Done);
-
-fn open_lines(paths: &OutputPaths) -> Result<Opened, SinkError> {
-    let mut done = Done::default();
-    // Both are looked at before either is changed.
-    let results = whole_lines(&paths.results, &mut done.succeeded)?;
-    let failures = whole_lines(&paths.failures, &mut done.failed)?;
-    let mut results = Appended::open(&paths.results, results, &[])?;
-    results.create()?;
-    let failures = Appended::open(&paths.failures, failures, &[])?;
-    Ok((results, failures, None, done.settle()))
-}
-
-fn whole_lines(path: &Path, indices: &mut roaring::RoaringTreemap) -> Result<u64, SinkError> {
-    match open_existing(path)? {
-        Some(mut file) => scan::scan(&mut file, path, indices),
-        None => Ok(0),
-    }
-}
-
-fn open_table(paths: &OutputPaths, table: &Table) -> Result<Opened, SinkError> {
-    let lengths = Lengths { results: length(&paths.results)?, failures: length(&paths.failures)? };
-    let found = csv_index::look(&paths.state.join("csv.index"), lengths)?;
-    // Everything is looked at before anything is changed.
-    let results = whole_rows(&paths.results, &table.results_header, &found, found.results_end)?;
-    let failures = whole_rows(&paths.failures, &table.failures_header, &found, found.failures_end)?;
-    let (index, done) = found.mend()?;
-    let mut results = Appended::open(&paths.results, results, &table.results_header)?;
-    results.create()?;
-    let failures = Appended::open(&paths.failures, failures, &table.failures_header)?;
-    Ok((results, failures, Some(index), done.settle()))
-}
-
-/// How much of a table is header and whole rows, of which the last ends at `end`.
-fn whole_rows(
-    path: &Path,
-    header: &[u8],
-    index: &csv_index::Found,
-    end: Option<u64>,
-) -> Result<u64, SinkError> {
-    let Some(mut file) = open_existing(path)? else { return Ok(0) };
-    let failed = |source| SinkError::Read { path: path.to_owned(), source };
-    let mut start = Vec::new();
-    (&mut file).take(header.len() as u64 + 1).read_to_end(&mut start).map_err(failed)?;
-    if start.len() <= header.len() && header.starts_with(&start) {
-        // No row can be in it: the header alone, perhaps cut short.
-        return Ok(if start == header { start.len() as u64 } else { 0 });
-    }
-    if !index.exists {
-        return Err(SinkError::NotIndexed { path: path.to_owned(), index: index.path.clone() });
-    }
-    if !start.starts_with(header) {
-        let expected = String::from_utf8_lossy(header).trim_end().to_owned();
-        return Err(SinkError::OtherColumns { path: path.to_owned(), expected });
-    }
-    let Some(end) = end else { return Ok(header.len() as u64) };
-    let mut last = [0];
-    file.seek(SeekFrom::Start(end - 1)).and_then(|_| file.read_exact(&mut last)).map_err(failed)?;
-    if last == *b"\n" { Ok(end) } else { Err(SinkError::Changed { path: path.to_owned(), at: end }) }
-}
-
-/// A file that only grows.
-#[derive(Debug)]
-struct Appended {
-    path: PathBuf,
-    /// `None`: created with the first bytes, so that a run without failures leaves no empty file.
-    file: Option<File>,
-    length: u64,
-    header: Vec<u8>,
-}
-
-impl Appended {
-    /// Opens the file if it is there, and cuts it to the `whole` bytes that are good.
-    fn open(path: &Path, whole: u64, header: &[u8]) -> Result<Self, SinkError> {
-        let mut this = Self { path: path.to_owned(), file: None, length: whole, header: header.to_vec() };
-        if open_existing(path)?.is_some() {
-            let file = OpenOptions::new().append(true).open(path).map_err(|e| this.unopened(e))?;
-            // Devices have no length to cut.
-            if file.metadata().map_err(|e| this.unopened(e))?.len() > whole {
-                file.set_len(whole).map_err(|e| this.unwritten(e))?;
+            for (file, length) in self.files.iter_mut().zip(before) {
+                file.cut(length)?;
             }
-            this.file = Some(file);
+            self.append(batch)?;
+            self.full = Some(error);
         }
-        Ok(this)
-    }
-
-    /// Creates the file if it is not there, and writes the header if it is empty.
-    fn create(&mut self) -> Result<&mut File, SinkError> {
-        let file = match self.file.take() {
-            Some(file) => file,
-            None => OpenOptions::new()
-                .append(true)
-                .create(true)
-                .open(&self.path)
-                .map_err(|error| self.unopened(error))?,
-        };
-        let file = self.file.insert(file);
-        if self.length == 0 && !self.header.is_empty() {
-            file.write_all(&self.header)
-                .map_err(|source| SinkError::Write { path: self.path.clone(), source })?;
-            self.length = self.header.len() as u64;
+        if due {
+            self.sync()?;
+            self.synced_at = now;
         }
-        Ok(file)
-    }
-
-    /// Where the next bytes will stand.
-    fn end(&self) -> u64 {
-        if self.length == 0 { self.header.len() as u64 } else { self.length }
-    }
-
-    fn append(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        let written = self.create()?.write_all(bytes);
-        written.map_err(|error| self.unwritten(error))?;
-        self.length += bytes.len() as u64;
         Ok(())
     }
 
-    fn sync(&self) -> Result<(), SinkError> {
-        let Some(file) = &self.file else { return Ok(()) };
-        file.sync_data().map_err(|error| self.unwritten(error))
+    fn append(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        for (file, lines) in self.files.iter_mut().zip(&batch.lines) {
+            file.append(lines)?;
+        }
+        self.blocks.clear();
+        log::EndsEncoder::block(&batch.log, &mut self.blocks);
+        self.log.append(&self.blocks)
     }
 
-    fn unopened(&self, source: io::Error) -> SinkError {
-        SinkError::Create { path: self.path.clone(), source }
+    /// Without it a full disk costs the answers of calls in flight, and nothing worse.
+    fn keep_reserve(&self) {
+        let path = self.paths.state.join("reserve");
+        if fs::metadata(&path).is_ok_and(|file| file.len() == RESERVE as u64) {
+            return;
+        }
+        // Zeros that are really there: a file with a hole in it keeps no room.
+        let written = append_private(&path).and_then(|mut file| {
+            file.set_len(0)?;
+            let zeros = vec![0; 64 << 10];
+            (0..RESERVE / zeros.len()).try_for_each(|_| file.write_all(&zeros))
+        });
+        if written.is_err() {
+            let _ = fs::remove_file(&path);
+        }
     }
 
-    fn unwritten(&self, source: io::Error) -> SinkError {
-        SinkError::Write { path: self.path.clone(), source }
+    /// Whether all files are where they were.
+    fn are_there(&self) -> Result<(), SinkError> {
+        self.files.iter().try_for_each(Appended::is_there)?;
+        self.log.is_there()
     }
-}
 
-fn open_existing(path: &Path) -> Result<Option<File>, SinkError> {
-    match File::open(path) {
-        Ok(file) => Ok(Some(file)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(SinkError::Read { path: path.to_owned(), source }),
+    pub(super) fn sync(&self) -> Result<(), SinkError> {
+        self.are_there()?;
+        self.files.iter().try_for_each(Appended::sync)?;
+        let (path, log) = self.log.handle()?;
+        log.sync_data().map_err(|source| SinkError::Write { path, source })
     }
-}
 
-fn length(path: &Path) -> Result<u64, SinkError> {
-    let Some(file) = open_existing(path)? else { return Ok(0) };
-    let metadata = file.metadata();
-    metadata.map(|m| m.len()).map_err(|source| SinkError::Read { path: path.to_owned(), source })
+    /// Appends control records to the log.
+    pub(super) fn note(&mut self, controls: &[Control]) -> Result<(), SinkError> {
+        let (mut records, mut blocks) = (Vec::new(), Vec::new());
+        for control in controls {
+            log::EndsEncoder::control(control, &mut records);
+        }
+        log::EndsEncoder::block(&records, &mut blocks);
+        self.log.append(&blocks)
+    }
 }
 
 /// Two processes that append to one output would cut each other's lines off.
 fn lock(paths: &OutputPaths) -> Result<File, SinkError> {
     let path = paths.state.join("lock");
-    let file = append_private(&path).map_err(|source| SinkError::Create { path: path.clone(), source })?;
+    let create = |source| SinkError::Create { path: path.clone(), source };
+    let mut file = append_private(&path).map_err(create)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(SinkError::Busy { path: paths.results.clone() }),
-        Err(TryLockError::Error(source)) => Err(SinkError::Create { path, source }),
+        Ok(()) => {
+            // Whoever comes second is told who was first.
+            let text = format!("{}\n", std::process::id());
+            file.set_len(0).and_then(|()| file.write_all(text.as_bytes())).map_err(create)?;
+            Ok(file)
+        }
+        Err(fs::TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            if let Ok(mut file) = File::open(&path) {
+                let _ = file.rewind();
+                let _ = file.take(32).read_to_string(&mut holder); // without a name it is busy all the same
+            }
+            Err(SinkError::Busy { path: paths.results.clone(), holder: holder.trim().to_owned() })
+        }
+        Err(fs::TryLockError::Error(source)) => Err(SinkError::Create { path, source }),
     }
 }
 
@@ -249,22 +292,4 @@ fn create_state_folder(path: &Path) -> Result<(), SinkError> {
         Err(source) => Err(SinkError::Create { path: path.to_owned(), source }),
         Ok(()) => Ok(()),
     }
-}
-
-/// Opens a file of the state folder for appending.
-pub(super) fn append_private(path: &Path) -> io::Result<File> {
-    private().append(true).open(path)
-}
-
-/// Creates a file of the state folder anew.
-pub(super) fn create_private(path: &Path) -> io::Result<File> {
-    private().write(true).truncate(true).open(path)
-}
-
-fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.create(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
 }

@@ -8,16 +8,20 @@
 //! ```text
 //! out.jsonl          results, one JSON object a line (or out.csv)
 //! out.failed.jsonl   failures, the same shape with `error`; appears with the first one
-//! out.tidegate/      0700: lock, csv.index, and what other parts of the engine keep there
+//! out.unknown.jsonl  the same for rows of which nobody knows whether they were done
+//! out.tidegate/      0700: lock, log, and what other parts of the engine keep there
 //! ```
 
+mod appended;
 mod csv;
-mod csv_index;
 mod error;
 mod files;
 mod format;
 mod jsonl;
+mod log_file;
+mod mend;
 mod paths;
+mod rewrite;
 mod scan;
 mod select;
 mod stamp;
@@ -28,12 +32,16 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use roaring::RoaringTreemap;
+use tidegate_quota::Clock;
 
 pub use self::error::SinkError;
 pub use self::files::Files;
 pub use self::format::{Batch, Formatter};
+pub(crate) use self::log_file::LogFile;
+use self::mend::output_of;
 pub use self::paths::OutputPaths;
 pub use self::select::{Select, SelectError};
+use crate::log::{OutputFile, Replay};
 use crate::row::{Record, RowFault};
 
 /// A row at its end, borrowed from wherever the engine keeps the parts.
@@ -93,6 +101,34 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// In the order of their codes, which stand in logs: new ones come last.
+    const ALL: [Self; 9] = [
+        Self::Status,
+        Self::Timeout,
+        Self::Network,
+        Self::Unknown,
+        Self::Template,
+        Self::Input,
+        Self::Quota,
+        Self::BodyTooLarge,
+        Self::BadBody,
+    ];
+
+    /// The kind whose code (`kind as u8`) that is.
+    pub(crate) fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+
+    /// All words, as they stand in outputs.
+    pub fn words() -> [&'static str; 9] {
+        Self::ALL.map(Self::as_str)
+    }
+
+    /// The kind with this word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+
     /// The word that stands in outputs.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -152,24 +188,26 @@ impl OutputFormat {
     }
 }
 
-/// The rows that an earlier run has finished.
+/// The rows that earlier runs have finished.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Done {
     /// Rows with a result.
     pub succeeded: RoaringTreemap,
-    /// Rows with a failure and no result.
+    /// Rows that failed.
     pub failed: RoaringTreemap,
+    /// Rows of which nobody knows whether they were done, and that are not sent twice.
+    pub unknown: RoaringTreemap,
 }
 
 impl Done {
     /// Whether the row needs nothing more.
     pub fn contains(&self, index: u64) -> bool {
-        self.succeeded.contains(index) || self.failed.contains(index)
+        self.succeeded.contains(index) || self.failed.contains(index) || self.unknown.contains(index)
     }
 
     /// How many rows are done.
     pub fn len(&self) -> u64 {
-        self.succeeded.len() + self.failed.len()
+        self.succeeded.len() + self.failed.len() + self.unknown.len()
     }
 
     /// Whether this is a fresh start.
@@ -177,10 +215,19 @@ impl Done {
         self.len() == 0
     }
 
-    /// A row that failed, and succeeded when it was tried again, is one row.
-    fn settle(mut self) -> Self {
-        self.failed -= &self.succeeded;
-        self
+    pub(crate) fn insert(&mut self, index: u64, file: OutputFile) {
+        match file {
+            OutputFile::Results => &mut self.succeeded,
+            OutputFile::Failed => &mut self.failed,
+            OutputFile::Unknown => &mut self.unknown,
+        }
+        .insert(index);
+    }
+
+    /// The row is to be sent again; where its line is, if it has one.
+    pub(crate) fn reopen(&mut self, index: u64) -> Option<OutputFile> {
+        let sets = [&mut self.succeeded, &mut self.failed, &mut self.unknown];
+        OutputFile::ALL.into_iter().zip(sets).find_map(|(file, set)| set.remove(index).then_some(file))
     }
 }
 
@@ -191,15 +238,23 @@ pub struct Outputs {
     pub formatter: Formatter,
     /// Writes the bytes.
     pub files: Files,
-    /// The rows that are there already.
-    pub done: Done,
+    /// What earlier runs have done.
+    pub(crate) before: Replay,
 }
 
-/// Opens the output, creating what is missing, mends torn ends, and finds the rows that are done.
+impl Outputs {
+    /// The rows that are there already.
+    pub fn done(&self) -> &Done {
+        &self.before.done
+    }
+}
+
+/// Opens the output and finds the rows that are done. What is torn is mended when a run
+/// begins.
 ///
 /// Files that this program did not write are refused before anything is changed, and so is an
 /// output that another process has open.
-pub fn open(spec: &OutputSpec) -> Result<Outputs, SinkError> {
+pub fn open(spec: &OutputSpec, clock: Clock) -> Result<Outputs, SinkError> {
     let format = match (&spec.target, spec.format) {
         (Target::Stdout, format) => format.unwrap_or(OutputFormat::Jsonl),
         (Target::File(_), Some(format)) => format,
@@ -217,12 +272,12 @@ pub fn open(spec: &OutputSpec) -> Result<Outputs, SinkError> {
         OutputFormat::Jsonl => None,
         OutputFormat::Csv => Some(csv::Table::new(&spec.columns, &spec.select)?),
     };
-    let (files, done) = match &spec.target {
-        Target::Stdout => (Files::stdout(), Done::default()),
-        Target::File(path) => Files::open(&OutputPaths::for_output(path), table.as_ref())?,
+    let (files, before) = match &spec.target {
+        Target::Stdout => (Files::stdout(), Replay::default()),
+        Target::File(path) => Files::open(&OutputPaths::for_output(path), table.as_ref(), clock)?,
     };
     let merged = spec.target == Target::Stdout;
-    Ok(Outputs { formatter: Formatter::new(table, merged), files, done })
+    Ok(Outputs { formatter: Formatter::new(table, merged), files, before })
 }
 
 #[cfg(test)]

@@ -1,13 +1,11 @@
-//! What stands in a JSONL output already: one pass at the speed of `memchr`, in constant memory.
+//! Whose the lines of a JSONL output are: one pass at the speed of `memchr`, in constant memory.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use memchr::memchr;
-use roaring::RoaringTreemap;
-
 use super::SinkError;
+use memchr::memchr;
 
 /// How every line of ours begins; the row's index and a comma follow.
 pub(super) const PREFIX: &[u8] = b"{\"index\":";
@@ -16,9 +14,9 @@ pub(super) const PREFIX: &[u8] = b"{\"index\":";
 const HEAD: usize = PREFIX.len() + 20 + 1;
 const CHUNK: usize = 256 << 10;
 
-/// Adds the indices of all whole lines to `indices`, and returns the length of the whole lines in
-/// bytes. What follows is a line that a killed process did not finish.
-pub(super) fn scan(file: &mut File, path: &Path, indices: &mut RoaringTreemap) -> Result<u64, SinkError> {
+/// Tells of each whole line its row's index and its length in bytes. What follows the last is a line
+/// that a killed process did not finish.
+pub(super) fn scan(file: &mut File, path: &Path, mut found: impl FnMut(u64, u64)) -> Result<(), SinkError> {
     let failed = |source| SinkError::Read { path: path.to_owned(), source };
     let mut lines = Lines::default();
     let mut chunk = vec![0; CHUNK];
@@ -30,8 +28,9 @@ pub(super) fn scan(file: &mut File, path: &Path, indices: &mut RoaringTreemap) -
         };
         let mut rest = &chunk[..count];
         while let Some(end) = memchr(b'\n', rest) {
+            let before = lines.whole;
             let index = lines.finish(&rest[..end]).ok_or_else(|| lines.foreign(path))?;
-            indices.insert(index);
+            found(index, lines.whole - before);
             rest = &rest[end + 1..];
         }
         lines.hold(rest);
@@ -39,7 +38,7 @@ pub(super) fn scan(file: &mut File, path: &Path, indices: &mut RoaringTreemap) -
             break;
         }
     }
-    if lines.tail_may_be_ours() { Ok(lines.whole) } else { Err(lines.foreign(path)) }
+    if lines.tail_may_be_ours() { Ok(()) } else { Err(lines.foreign(path)) }
 }
 
 /// The line that is being read, of which only the head and the last byte matter.

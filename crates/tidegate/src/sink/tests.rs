@@ -9,6 +9,13 @@ use super::*;
 
 mod crash;
 
+/// Opens an output and begins a run.
+fn open(spec: &OutputSpec) -> Result<Outputs, SinkError> {
+    let mut outputs = super::open(spec, Clock::start())?;
+    outputs.files.begin(crate::log::RunRecord::default())?;
+    Ok(outputs)
+}
+
 fn lines_spec(path: &Path) -> OutputSpec {
     OutputSpec {
         target: Target::File(path.to_owned()),
@@ -48,8 +55,8 @@ fn line(index: u64) -> Record {
 
 fn text_of(row: &Finished<'_>) -> String {
     let mut batch = Batch::default();
-    Formatter::new(None, true).append(row, &mut batch);
-    let text = String::from_utf8(batch.results).unwrap();
+    Formatter::new(None, true).append(row, None, &mut batch);
+    let text = String::from_utf8(batch.lines[0].clone()).unwrap();
     assert_eq!(text.matches('\n').count(), 1, "one line: {text}");
     serde_json::from_str::<&RawValue>(&text).unwrap();
     text.trim_end().to_owned()
@@ -153,11 +160,15 @@ fn tables() {
     let record = Record::Fields { columns, values: vec!["01", "a\"b", "x\r"].into() };
     let mut batch = Batch::default();
     for body in [r#"{"address":{"city":"Zürich, CH"},"n":1.50}"#, "{\"n\":[1,\n2]}", "no JSON", ""] {
-        formatter.append(&Finished { body: Some(body.as_bytes()), ..success(0, &record) }, &mut batch);
+        formatter.append(&Finished { body: Some(body.as_bytes()), ..success(0, &record) }, None, &mut batch);
     }
     assert!(!folder.path().join("out.failed.csv").exists(), "no failures, no file");
     let error = failure(FailureKind::Timeout);
-    formatter.append(&Finished { status: None, error: Some(&error), ..success(4, &record) }, &mut batch);
+    formatter.append(
+        &Finished { status: None, error: Some(&error), ..success(4, &record) },
+        None,
+        &mut batch,
+    );
     assert_eq!(batch.rows(), 5);
     files.write(&batch).unwrap();
     assert_eq!(
@@ -241,7 +252,10 @@ fn foreign_files_are_refused_and_kept() {
     let table = folder.path().join("table.csv");
     for text in ["other,columns\n", "line,city,n\nmine,,\n"] {
         fs::write(&table, text).unwrap();
-        assert!(matches!(open(&csv_spec(&table)), Err(SinkError::NotIndexed { .. })), "{text}");
+        assert!(
+            matches!(open(&csv_spec(&table)), Err(SinkError::NoLog { .. } | SinkError::OtherColumns { .. })),
+            "{text}"
+        );
         assert_eq!(fs::read_to_string(&table).unwrap(), text);
     }
 }
@@ -265,7 +279,7 @@ fn state_is_private() {
     let mode = |name: &str| fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode("out.tidegate"), 0o700);
     assert_eq!(mode("out.tidegate/lock"), 0o600);
-    assert_eq!(mode("out.tidegate/csv.index"), 0o600);
+    assert_eq!(mode("out.tidegate/log"), 0o600);
 }
 
 #[test]
@@ -278,7 +292,7 @@ fn a_full_disk_is_named_and_closes_the_output() {
     std::os::unix::fs::symlink("/dev/full", folder.path().join("out.failed.jsonl")).unwrap();
     let (record, error) = (line(0), failure(FailureKind::Network));
     let mut batch = Batch::default();
-    formatter.append(&Finished { error: Some(&error), ..success(0, &record) }, &mut batch);
+    formatter.append(&Finished { error: Some(&error), ..success(0, &record) }, None, &mut batch);
     let full = files.write(&batch).unwrap_err();
     assert!(matches!(&full, SinkError::Write { path, .. } if path.ends_with("out.failed.jsonl")), "{full}");
     assert!(matches!(files.write(&batch), Err(SinkError::Closed)));
@@ -289,9 +303,9 @@ fn batches_are_reused() {
     let (mut formatter, mut batch) = (Formatter::new(None, false), Batch::default());
     assert!(batch.is_empty());
     let record = line(0);
-    formatter.append(&Finished { body: Some(&vec![b' '; 4 << 20]), ..success(0, &record) }, &mut batch);
-    formatter.append(&Finished { body: Some(&vec![b'x'; 4 << 20]), ..success(0, &record) }, &mut batch);
+    formatter.append(&Finished { body: Some(&vec![b' '; 4 << 20]), ..success(0, &record) }, None, &mut batch);
+    formatter.append(&Finished { body: Some(&vec![b'x'; 4 << 20]), ..success(0, &record) }, None, &mut batch);
     assert!(!batch.is_empty() && batch.bytes() > 4 << 20);
     batch.clear();
-    assert!(batch.is_empty() && batch.bytes() == 0 && batch.results.capacity() <= 1 << 20);
+    assert!(batch.is_empty() && batch.bytes() == 0 && batch.lines[0].capacity() <= 1 << 20);
 }

@@ -52,6 +52,18 @@ pub enum SourceError {
         /// The limit of columns.
         limit_columns: usize,
     },
+    /// It is not the input that earlier runs of the job have read.
+    #[error("{name} has changed since this job was begun: {}", changed(*from, *to, *rows))]
+    Changed {
+        /// The path, or `<stdin>`.
+        name: String,
+        /// So many rows at its start are as they were.
+        from: u64,
+        /// Up to this one something differs.
+        to: u64,
+        /// Rows that are there now, of those.
+        rows: u64,
+    },
     /// A column without a name.
     #[error("column {column} in the header of {name} has no name")]
     UnnamedColumn {
@@ -94,6 +106,9 @@ impl SourceError {
             Self::UnnamedColumn { .. } | Self::DuplicateColumn { .. } => {
                 Some("the first line must name every column once; for a plain list say --input-format lines")
             }
+            Self::Changed { .. } => Some(
+                "rows may only be added at its end: put it back as it was; or start over with another -o, which pays for all rows again",
+            ),
             Self::Open { source, .. } => open_hint(source),
             Self::Read { source, .. } => match source.kind() {
                 io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof => {
@@ -112,4 +127,12 @@ pub(crate) fn open_hint(error: &io::Error) -> Option<&'static str> {
         io::ErrorKind::PermissionDenied => Some("you may not read it: see who may with ls -l"),
         _ => None,
     }
+}
+
+/// Which rows differ, in the numbers that people are told.
+fn changed(from: u64, to: u64, rows: u64) -> String {
+    if rows < to {
+        return format!("it had {to} rows or more, and has {rows}");
+    }
+    format!("something differs in rows {from} to {}", to.saturating_sub(1))
 }

@@ -8,6 +8,7 @@ mod delimited;
 mod error;
 mod input;
 mod lines;
+mod marker;
 
 use std::fmt;
 use std::io::{BufReader, Read};
@@ -22,6 +23,7 @@ pub use self::error::SourceError;
 pub(crate) use self::error::open_hint;
 pub use self::input::{Format, Input, InputSpec, UnknownFormat};
 use self::lines::{Line, Lines};
+pub(crate) use self::marker::Marker;
 use crate::row::{Record, Row, RowFault};
 
 /// Records longer than this many bytes are faults unless [`InputSpec::max_record`] says otherwise.

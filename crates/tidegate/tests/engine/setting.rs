@@ -155,15 +155,20 @@ impl Setting {
         lines(&self.folder().join("out.failed.jsonl"))
     }
 
-    /// The rows that have a result or a failure, in the order of the input.
+    /// Rows of which nobody knows whether they were done.
+    pub(crate) fn unknown(&self) -> Vec<Value> {
+        lines(&self.folder().join("out.unknown.jsonl"))
+    }
+
+    /// The rows that are at their end, in the order of the input.
     pub(crate) fn ended(&self) -> Vec<u64> {
-        let mut rows: Vec<u64> =
-            self.results().iter().chain(&self.failures()).map(|row| row["index"].as_u64().unwrap()).collect();
+        let all = [self.results(), self.failures(), self.unknown()].concat();
+        let mut rows: Vec<u64> = all.iter().map(|row| row["index"].as_u64().unwrap()).collect();
         rows.sort_unstable();
         rows
     }
 
-    /// Each of the first `rows` rows has one result or one failure, and each result is the answer
+    /// Each of the first `rows` rows is at its end once, and each result is the answer
     /// to its own row.
     #[track_caller]
     pub(crate) fn assert_each_row_once(&self, rows: u64) {

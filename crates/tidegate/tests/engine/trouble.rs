@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 
+use tidegate::job::{FlagOrWord, ProbeSection};
 use tidegate::{Ended, Report};
 use tidegate_sim::{SimConfig, Stats};
 
@@ -14,12 +15,14 @@ fn assert_counts_agree(report: &Report, setting: &Setting, stats: &Stats) {
     assert_eq!(summary.attempts, stats.arrived, "{summary:?} {stats:?}");
     assert_eq!(summary.ok, setting.results().len() as u64);
     assert_eq!(summary.failed, setting.failures().len() as u64);
-    assert_eq!(summary.rows, summary.ok + summary.failed);
+    assert_eq!(summary.unknown, setting.unknown().len() as u64);
+    assert_eq!(summary.rows, summary.ok + summary.failed + summary.unknown);
     assert_eq!(summary.retried, summary.retried_by_cause.values().sum::<u64>());
     let sends: u64 = setting
         .results()
         .iter()
         .chain(&setting.failures())
+        .chain(&setting.unknown())
         .map(|row| row["attempts"].as_u64().unwrap())
         .sum();
     assert_eq!(sends, summary.attempts);
@@ -72,8 +75,8 @@ async fn a_post_whose_outcome_is_unknown_is_not_sent_again() {
     setting.assert_each_row_once(100);
     assert_counts_agree(&report, &setting, &stats);
     assert_eq!((stats.arrived, report.summary.retried), (100, 0));
-    assert_eq!(report.summary.failed, stats.faults.reset);
-    for failure in setting.failures() {
+    assert_eq!((report.summary.failed, report.summary.unknown), (0, stats.faults.reset));
+    for failure in setting.unknown() {
         assert_eq!((&failure["error"]["kind"], &failure["attempts"]), (&"unknown".into(), &1.into()));
     }
 }
@@ -147,4 +150,58 @@ async fn a_status_counts_even_if_its_body_is_cut_short() {
     let Ended::Stopped(why) = &report.ended else { panic!("{report:?}") };
     assert!(why.contains("401"), "{why}");
     assert_eq!((setting.ended().len(), report.summary.attempts), (0, 1));
+}
+
+#[tokio::test]
+async fn idempotency_keys_are_the_same_in_all_attempts_and_runs() {
+    let provider = Provider::start(config(&[], &["reset 40%"]));
+    let mut setting = Setting::new(&provider, 40).connections(4).post(&provider);
+    setting.file.request.idempotency_key = Some(FlagOrWord::Word("X-Request-Key".to_owned()));
+    let report = setting.run().await;
+    setting.assert_each_row_once(40);
+    assert!(report.summary.retried > 0 && report.summary.unknown == 0, "{report:?}");
+}
+
+fn asking(provider: &Provider, path: &str) -> Setting {
+    let mut setting = Setting::new(provider, 60).connections(4).post(provider);
+    setting.file.retry.unknown = Some("probe".to_owned());
+    let url = Some(provider.url(path));
+    setting.file.retry.probe = Some(ProbeSection { url, ..ProbeSection::default() });
+    setting
+}
+
+#[tokio::test]
+async fn the_provider_is_asked_whether_it_has_a_row() {
+    let provider = Provider::start(config(&[], &["reset 30%"]));
+    let setting = asking(&provider, "/v1/users/{line}");
+    let report = setting.run().await;
+    setting.assert_each_row_once(60);
+    let asked = report.summary.retried_by_cause["unknown"];
+    let told = setting.results().iter().filter(|row| row["body"]["object"].is_null()).count() as u64;
+    assert!(asked > 5 && told > 0, "{report:?}");
+    // No POST was sent twice: all that a row was sent for besides were questions.
+    assert_eq!(told + report.summary.unknown, asked, "{report:?}");
+    assert!(!report.summary.retried_by_cause.contains_key("missing"));
+}
+
+#[tokio::test]
+async fn a_row_that_the_provider_has_not_got_is_sent_again() {
+    let provider = Provider::start(config(&[], &["reset 30%"]));
+    let setting = asking(&provider, "/status/404");
+    let report = setting.run().await;
+    setting.assert_each_row_once(60);
+    assert!(report.summary.retried_by_cause["missing"] > 0, "{report:?}");
+    assert!(report.summary.ok >= 55, "{report:?}");
+    assert!(setting.results().iter().all(|row| !row["body"]["object"].is_null()));
+}
+
+#[test]
+fn a_probe_must_say_how_to_ask_and_stay_at_home() {
+    let provider = Provider::easy();
+    let mut setting = asking(&provider, "/v1/users/{line}");
+    setting.file.retry.probe.as_mut().unwrap().url = Some("http://127.0.0.1:1/{line}".to_owned());
+    let refused = |setting: &Setting| setting.prepare().map(|_| ()).unwrap_err();
+    assert!(refused(&setting).to_string().contains("leads to"));
+    setting.file.retry.probe = None;
+    assert!(refused(&setting).hint().unwrap().contains("[retry.probe]"));
 }

@@ -14,7 +14,7 @@ use crate::network::{MS, Network};
 /// Of what the formula says, a run may miss so much unless a case says why not.
 const LOSS: f64 = 0.015;
 /// How far the provider's clock is taken to drift, a hair less than the margin's 200 ppm.
-const DRIFT_PPM: [i64; 3] = [-199, 0, 199];
+pub(crate) const DRIFT_PPM: [i64; 3] = [-199, 0, 199];
 /// Runs of a case over networks that mean ill, at most; each has to exhaust its quota.
 const ADVERSE_RUNS: u64 = 8;
 
@@ -157,14 +157,10 @@ impl Case {
         seed: u64,
     ) -> Run {
         let contract = self.contract(pacing);
-        let counts_within = match self.terms.mode {
-            Mode::Estimated { counted_within } => Some(counted_within.as_nanos() as u64),
-            Mode::Guaranteed => None,
-        };
         let world = World {
             contract: &contract,
             providers: &self.providers,
-            network: Network { counts_within, ..network },
+            network: self.network(network),
             cost: self.cost,
             copies: self.copies,
             drift_ppm,
@@ -190,6 +186,15 @@ impl Case {
     fn assert_used(&self, run: &Run, pacing: Pacing, seed: u64) {
         let share = self.share(run, pacing);
         assert!(share > 1.0 - self.loss, "{self}: seed {seed}: {share:.4} of the formula, with {pacing:?}");
+    }
+
+    /// The network, as far as the case says what it is like.
+    pub(crate) fn network(&self, network: Network) -> Network {
+        let counts_within = match self.terms.mode {
+            Mode::Estimated { counted_within } => Some(counted_within.as_nanos() as u64),
+            Mode::Guaranteed => None,
+        };
+        Network { counts_within, body: self.body, ..network }
     }
 
     /// What was used, as a share of what can be proved of the limit that binds.

@@ -363,7 +363,7 @@ impl Mean {
         Duration::from_nanos(self.sum / self.number.max(1))
     }
 
-    fn add(&mut self, nanos: u64) {
+    pub(crate) fn add(&mut self, nanos: u64) {
         self.sum += nanos;
         self.number += 1;
     }

@@ -6,7 +6,8 @@
 //! rejected, and the quota has to be used: a run that never meets its limit proves nothing.
 //!
 //! What is where: `network.rs` says when a call is counted and answered, `client.rs` is the loop of
-//! events, `case.rs` a contract with its providers, and the rest are cases.
+//! events of one client, `fleet.rs` that of several that share a quota, `case.rs` a contract with its providers, and the rest are
+//! cases.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 #![expect(clippy::print_stdout, reason = "tells how much was simulated and, of the long run, its seed")]
@@ -14,8 +15,10 @@
 mod calendars;
 mod case;
 mod client;
+mod fleet;
 mod job;
 mod network;
+mod shared;
 mod stalls;
 mod trouble;
 mod windows;

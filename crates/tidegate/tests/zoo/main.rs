@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic, outside of its functions too")]
 
 mod calendar;
+mod down;
 mod enforced;
 mod engine;
 mod incidents;

@@ -46,6 +46,8 @@ pub(crate) struct Config {
     pub(crate) faults: Faults,
     pub(crate) freeze: Option<Freeze>,
     pub(crate) closed: Option<Span>,
+    /// Nobody listens, and connections that stand are closed.
+    pub(crate) down: Option<Span>,
     pub(crate) foreigner: Option<Foreigner>,
 }
 
@@ -127,7 +129,7 @@ impl Connect for Provider {
             (self.world.config.handshake.sample(rng), rng.f64() < self.world.config.faults.refused)
         };
         sleep(takes).await;
-        if refused {
+        if refused || self.world.is_down() {
             return Err(ConnectError::Refused { host: self.world.origin.host().to_owned(), port: 80 });
         }
         self.world.state().seen.connections += 1;
@@ -156,7 +158,8 @@ impl Exchange for Connection {
         let left = std::mem::take(&mut self.left); // broken, unless it ends well
         let asked = Asked::of(request.uri().path());
         let sent = world.now();
-        let Some((call, fate)) = world.state().send(&world.config, sent, &asked) else {
+        let taken = if world.is_down() { None } else { world.state().send(&world.config, sent, &asked) };
+        let Some((call, fate)) = taken else {
             return Err(CallError { sent: Sent::NotSent, fault: CallFault::Closed });
         };
         let measured = (!fate.frozen).then_some(sent);
@@ -227,6 +230,10 @@ impl Exchange for Connection {
 impl World {
     fn now(&self) -> Duration {
         self.start.elapsed()
+    }
+
+    fn is_down(&self) -> bool {
+        self.config.down.is_some_and(|down| down.has(self.now()))
     }
 
     fn since(&self, sent: Duration) -> Duration {

@@ -1,9 +1,7 @@
 //! What one run has used of the limits is used for the next as well.
 
-use std::fs;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use serde_json::Value;
 use tidegate::Ended;
 use tokio::time::sleep;
 
@@ -17,22 +15,6 @@ fn interrupted(world: &World, place: &Place, after: Duration) -> Outcome {
             handle.interrupt(); // and at once
         });
     })
-}
-
-/// Virtual time stands still between two runs, and the wall clock does not: what the one left is dated
-/// later than the next looks at it.
-fn stop_wall_clock(place: &Place) {
-    let folder = place.folder.path().join("out.tidegate");
-    let later = SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000);
-    let path = folder.join("quota.json");
-    if let Ok(text) = fs::read_to_string(&path) {
-        let mut used: Value = serde_json::from_str(&text).unwrap();
-        used["at_ms"] = (later.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64).into();
-        fs::write(&path, used.to_string()).unwrap();
-    }
-    if let Ok(running) = fs::File::options().write(true).open(folder.join("running")) {
-        running.set_modified(later).unwrap();
-    }
 }
 
 #[test]
@@ -50,7 +32,6 @@ fn an_interrupted_run_leaves_word_of_each_shop() {
             return;
         }
         assert!(matches!(outcome.report.ended, Ended::Interrupted), "{}", outcome.told());
-        stop_wall_clock(&place);
     }
     panic!("not finished");
 }
@@ -68,8 +49,29 @@ fn a_killed_run_leaves_silence() {
         }
         sleep(Duration::from_millis(1)).await; // its tasks have let go
     });
-    stop_wall_clock(&place);
     let outcome = world.run_in(&place, |_| {});
     assert!(outcome.report.summary.resumed_after_kill);
     assert_eq!((outcome.seen.rejected, outcome.results), (0, 3_000), "{}", outcome.told());
+}
+
+#[test]
+fn a_run_that_is_interrupted_while_it_waits_for_a_killed_one_forgets_nothing() {
+    let mut world = World::new(&["20/10s"], &["rolling 20/10s"], 0).pace("burst");
+    world.rows = (0..200).map(|_| Row { shop: 0, cost: 1 }).collect();
+    let place = world.place();
+    place.runtime.block_on(async {
+        let (run, _handle, _) = world.prepare(&place);
+        tokio::select! {
+            _ = run.drive() => panic!("it has ended"),
+            () = sleep(Duration::from_millis(3_333)) => {}
+        }
+        sleep(Duration::from_millis(1)).await;
+    });
+    for _ in 0..2 {
+        let outcome = interrupted(&world, &place, Duration::from_millis(500));
+        assert!(matches!(outcome.report.ended, Ended::Interrupted), "{}", outcome.told());
+        assert_eq!(outcome.report.summary.attempts, 0, "{}", outcome.told());
+    }
+    let outcome = world.run_in(&place, |_| {});
+    assert_eq!((outcome.seen.rejected, outcome.results), (0, 200), "{}", outcome.told());
 }

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tidegate::job::{Job, JobFile, LimitSection, Plan};
 use tidegate::{Ended, Handle, Report, Run};
 use tidegate_core::{Contract, Limit, Rule};
+use tidegate_quota::Clock;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
@@ -61,6 +62,8 @@ pub(crate) struct Place {
     pub(crate) folder: TempDir,
     pub(crate) runtime: Runtime,
     pub(crate) provider: Provider,
+    /// As the machine's is: the same for all runs.
+    pub(crate) clock: Clock,
 }
 
 #[derive(Deserialize)]
@@ -89,6 +92,7 @@ impl World {
             faults: Faults::default(),
             freeze: None,
             closed: None,
+            down: None,
             foreigner: None,
         };
         let mut job = JobFile::default();
@@ -142,7 +146,8 @@ impl World {
     pub(crate) fn place(&self) -> Place {
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let provider = runtime.block_on(async { Provider::new(self.provider.clone(), ORIGIN, self.seed) });
-        Place { folder: tempfile::tempdir().unwrap(), runtime, provider }
+        let clock = runtime.block_on(async { Clock::simulated() });
+        Place { folder: tempfile::tempdir().unwrap(), runtime, provider, clock }
     }
 
     /// Runs it to its end.
@@ -165,7 +170,7 @@ impl World {
     /// A run of the job; within the runtime.
     pub(crate) fn prepare(&self, place: &Place) -> (Run, Handle, Contract) {
         fastrand::seed(self.seed); // the engine's back-off
-        let plan = Plan::new(self.job(&place.folder), |_| None).unwrap();
+        let plan = Plan::by_clock(self.job(&place.folder), |_| None, place.clock).unwrap();
         let contract = plan.contract.clone();
         let (run, handle) = Run::simulated(plan.prepare().unwrap(), place.provider.clone()).unwrap();
         (run, handle, contract)
@@ -176,7 +181,8 @@ impl World {
     pub(crate) fn ended(&self, place: &Place) -> (u64, u64) {
         let mut ended = vec![false; self.rows.len()];
         let results = note(&place.folder.path().join("out.jsonl"), &mut ended);
-        (results, note(&place.folder.path().join("out.failed.jsonl"), &mut ended))
+        let failed = note(&place.folder.path().join("out.failed.jsonl"), &mut ended);
+        (results, failed + note(&place.folder.path().join("out.unknown.jsonl"), &mut ended))
     }
 
     /// Runs it: nothing is rejected, nothing lost or done twice.
@@ -188,7 +194,8 @@ impl World {
         assert_eq!((seen.rejected, summary.throttled), (0, 0), "{told}");
         assert_eq!(summary.attempts, seen.arrived, "{told}");
         assert_eq!(outcome.results + outcome.failures, self.rows.len() as u64, "{told}");
-        assert_eq!((outcome.results, outcome.failures), (summary.ok, summary.failed), "{told}");
+        let without = summary.failed + summary.unknown;
+        assert_eq!((outcome.results, outcome.failures), (summary.ok, without), "{told}");
         outcome
     }
 

@@ -98,6 +98,7 @@ impl Run {
         let (input, output) = (dir.path().join("chars.csv"), dir.path().join("out.jsonl"));
         std::fs::write(&input, chars::csv(chars)).unwrap();
         let status = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .env("TIDEGATE_STATE_DIR", dir.path().join(".state"))
             .arg("run")
             .arg(&input)
             .args(["--key", "code", "--rate", declared, "--url", &nginx.url("/char/{code}")])
