@@ -74,8 +74,9 @@ fn the_wall_clock_does_not_matter_on_one_boot() {
 fn a_limit_that_came_later_knows_what_was_sent_before() {
     let (old, new) = ([any(2, S)], [any(1, 2 * S)]);
     let changed = |second: u64| {
-        // The first has been judged when the second run begins.
-        let first = [call(9, 0, MS), call(0, 10 * S, 10 * MS), call(1, 10 * S, 10 * MS)];
+        // The early ones have been judged when the second run begins.
+        let early = [call(8, 0, MS), call(9, 3 * S, MS)];
+        let first = [&early[..], &[call(0, 10 * S, 10 * MS), call(1, 10 * S, 10 * MS)]].concat();
         let log = Script::of(run(0, &old), &first);
         let found = log.run(run(10 * S + 20 * MS, &new), &[], &[call(2, second, MS)]).judged();
         // The first run was not held to it.
