@@ -87,14 +87,16 @@ fn torture(runs: u64) {
 impl Trial {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let limits = match seed % 4 {
-            3 => vec![(50, 500), (120, 2_000)],
-            2 => vec![(20, 200)],
+        let limits = match seed % 8 {
+            // Longer than it may take until a killed process is known to be dead.
+            0 | 5 => vec![(80, 4_000)],
+            3 | 7 => vec![(50, 500), (120, 2_000)],
+            2 | 6 => vec![(20, 200)],
             _ => vec![(50, 500)],
         };
         Self {
             seed,
-            rows: rng.u64(150..300),
+            rows: rng.u64(150..if limits[0].1 > 1_000 { 200 } else { 300 }),
             limits,
             is_fixed: seed % 2 == 1,
             is_post: seed / 2 % 2 == 1,

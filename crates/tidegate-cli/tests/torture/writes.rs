@@ -30,14 +30,8 @@ fn each_write_is_the_last() {
 }
 
 #[test]
-fn some_steps_of_sorting_and_of_retrying_are_the_last() {
-    all_steps(SAMPLE);
-}
-
-#[test]
-#[ignore = "kills between all steps; ./test --long"]
 fn each_step_of_sorting_and_of_retrying_is_the_last() {
-    all_steps(1);
+    all_steps();
 }
 
 /// A dozen rows, of which one fails, one is answered well at the second time, and of one nobody knows.
@@ -162,17 +156,12 @@ fn all_writes(step: usize) {
 }
 
 /// Results put in order, and failures sent again: each of these steps changes what is there.
-fn all_steps(step: usize) {
-    let first = seed();
-    println!("TIDEGATE_TEST_SEED={first}");
+fn all_steps() {
     let mut jobs: Vec<Box<dyn FnOnce() -> usize + Send>> = Vec::new();
-    let mut rng = Rng::with_seed(first);
     for is_csv in [false, true] {
-        let from = rng.usize(1..=step);
-        jobs.push(Box::new(move || sorting(is_csv, from, step)));
+        jobs.push(Box::new(move || sorting(is_csv)));
         for goes_on_by in ["retry", "run"] {
-            let from = rng.usize(1..=step);
-            jobs.push(Box::new(move || retrying(is_csv, goes_on_by, from, step)));
+            jobs.push(Box::new(move || retrying(is_csv, goes_on_by)));
         }
     }
     println!("{} runs were ended", side_by_side(jobs));
@@ -193,7 +182,7 @@ fn steps(out: &Out<'_>) -> Calls<'static> {
 }
 
 /// A finished job whose results are put in order, again and again.
-fn sorting(is_csv: bool, from: usize, step: usize) -> usize {
+fn sorting(is_csv: bool) -> usize {
     let (folder, provider) = (Folder::new(), Tiny::provider());
     folder.users(usize::try_from(ROWS).unwrap());
     let tiny = Tiny { is_post: false, is_csv };
@@ -204,7 +193,7 @@ fn sorting(is_csv: bool, from: usize, step: usize) -> usize {
     let mut args: Vec<&str> = args.iter().map(String::as_str).collect();
     args.extend(["--order", "input"]);
     let mut ended = 0;
-    for n in (from..).step_by(step) {
+    for n in 1.. {
         kept.put_back();
         let (_, came) = steps(&out).run(&folder, &args, n, Then::Kill);
         let again = folder.tidegate(&args);
@@ -221,7 +210,7 @@ fn sorting(is_csv: bool, from: usize, step: usize) -> usize {
 }
 
 /// A job with three failures that are sent again and again; two of them would have results then.
-fn retrying(is_csv: bool, goes_on_by: &str, from: usize, step: usize) -> usize {
+fn retrying(is_csv: bool, goes_on_by: &str) -> usize {
     let is_well = Arc::new(AtomicBool::new(false));
     let knows = Arc::clone(&is_well);
     let provider = Recorder::start(LIMIT, 10, move |row, _| match row {
@@ -241,7 +230,7 @@ fn retrying(is_csv: bool, goes_on_by: &str, from: usize, step: usize) -> usize {
     let retry = ["retry", out.name(), "-q"];
     let run: Vec<&str> = run.iter().map(String::as_str).collect();
     let mut ended = 0;
-    for n in (from..).step_by(step) {
+    for n in 1.. {
         let what = format!("retry, step {n}, goes on by {goes_on_by}, CSV {is_csv}");
         kept.put_back();
         let before = provider.calls().len();

@@ -19,7 +19,7 @@ impl RunRecord {
 }
 
 impl LimitRecord {
-    fn of(limit: &Limit) -> Self {
+    pub(crate) fn of(limit: &Limit) -> Self {
         let window = match limit.rule() {
             Rule::Window { per } => Window::Any { per_us: us(*per) },
             Rule::Counter { per } => Window::Counter { per_us: us(*per) },

@@ -1,6 +1,6 @@
 //! Reading a log from its start: events in the order in which they were written.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -53,6 +53,8 @@ pub enum LogError {
 }
 
 const CHUNK: usize = 1 << 20;
+/// Longer than the calls in flight of most runs.
+const RING: usize = 8_192;
 
 /// Reads the events of a log, in bounded memory.
 ///
@@ -69,9 +71,7 @@ pub struct Reader<R = File> {
     at_end: bool,
     sends: sends::State,
     ends: ends::State,
-    /// Calls of this run that are not over, from the number of the first on.
-    open: VecDeque<Option<Send>>,
-    first_open: u64,
+    open: Open,
     events: VecDeque<Event>,
 }
 
@@ -104,8 +104,7 @@ impl<R: Read> Reader<R> {
             at_end: false,
             sends: sends::State::default(),
             ends: ends::State::default(),
-            open: VecDeque::new(),
-            first_open: 0,
+            open: Open::default(),
             events: VecDeque::new(),
         };
         this.fill(MAGIC.len())?;
@@ -183,7 +182,7 @@ impl<R: Read> Reader<R> {
     fn decode_send(&mut self, bytes: &mut &[u8]) -> Option<()> {
         let event = self.sends.decode(bytes)?;
         match &event {
-            Event::Send(send) => self.open.push_back(Some(send.clone())),
+            Event::Send(send) => self.open.push(send.clone()),
             Event::Control(Control::Run(_)) => {
                 self.lose_open();
                 self.sends = sends::State::default();
@@ -200,12 +199,7 @@ impl<R: Read> Reader<R> {
             ends::Record::Control(control) => self.events.push_back(Event::Control(control)),
             ends::Record::Commit(commit) => self.events.push_back(Event::Commit(commit)),
             ends::Record::End(end, line) => {
-                let place = usize::try_from(end.id.checked_sub(self.first_open)?).ok()?;
-                let send = self.open.get_mut(place)?.take()?; // else it was not sent, or has ended before
-                while let Some(None) = self.open.front() {
-                    self.open.pop_front();
-                    self.first_open += 1;
-                }
+                let send = self.open.take(end.id)?; // else it was not sent, or has ended before
                 let commit = line.map(|line| line.of(send.row));
                 self.events.push_back(Event::End(send, end));
                 self.events.extend(commit.map(Event::Commit));
@@ -216,8 +210,8 @@ impl<R: Read> Reader<R> {
 
     /// The calls that are not over never will be.
     fn lose_open(&mut self) {
-        self.events.extend(self.open.drain(..).flatten().map(Event::Lost));
-        self.first_open = 0;
+        let open = std::mem::take(&mut self.open);
+        self.events.extend(open.into_sends().map(Event::Lost));
     }
 
     /// What does not stand as it was written is the torn end, unless whole blocks follow: a kill leaves
@@ -266,5 +260,47 @@ impl<R: Read> Reader<R> {
             }
         }
         Ok(())
+    }
+}
+
+/// Calls of a run that are not over. They are numbered as they are sent, and most end soon: those stand in
+/// a ring. One that hangs while thousands end goes into a map, so that the ring stays short.
+#[derive(Default)]
+struct Open {
+    hanging: BTreeMap<u64, Send>,
+    ring: VecDeque<Option<Send>>,
+    /// The number of the first in the ring.
+    first: u64,
+}
+
+impl Open {
+    fn push(&mut self, send: Send) {
+        if self.ring.len() == RING
+            && let Some(Some(oldest)) = self.ring.pop_front()
+        {
+            self.hanging.insert(self.first, oldest);
+            self.first += 1;
+            self.drop_ended();
+        }
+        self.ring.push_back(Some(send));
+    }
+
+    fn take(&mut self, id: u64) -> Option<Send> {
+        let Some(place) = id.checked_sub(self.first) else { return self.hanging.remove(&id) };
+        let send = self.ring.get_mut(usize::try_from(place).ok()?)?.take()?;
+        self.drop_ended();
+        Some(send)
+    }
+
+    fn drop_ended(&mut self) {
+        while let Some(None) = self.ring.front() {
+            self.ring.pop_front();
+            self.first += 1;
+        }
+    }
+
+    /// In the order in which they were sent.
+    fn into_sends(self) -> impl Iterator<Item = Send> {
+        self.hanging.into_values().chain(self.ring.into_iter().flatten())
     }
 }

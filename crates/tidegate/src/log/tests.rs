@@ -235,3 +235,22 @@ fn no_damage_passes_for_a_torn_end() {
     let whole = events(&bytes).unwrap().into_iter().filter(|event| matches!(event, Event::Commit(_)));
     assert_eq!(whole.count(), 39);
 }
+
+#[test]
+fn calls_that_hang_while_thousands_end() {
+    let mut log = Written::new();
+    let hang = [log.send(7, 1), log.send(8, 2)];
+    for row in 100..30_000 {
+        let id = log.send(row, row);
+        log.end(id, row + 1, Some(result(row, row)));
+    }
+    log.end(hang[1], 40_000, None);
+    log.end(log.sends.count() - 1, 40_000, None);
+    // That one had ended before.
+    assert!(matches!(events(&log.bytes), Err(LogError::Damaged { .. })));
+    log.bytes.truncate(log.ends[log.ends.len() - 2]);
+    let told = events(&log.bytes).unwrap();
+    assert!(told.iter().any(|event| matches!(event, Event::End(send, _) if send.row == 8)));
+    assert!(matches!(&told[..], [.., Event::Lost(send)] if (send.row, send.id) == (7, hang[0])));
+    assert_eq!(told.iter().filter(|event| matches!(event, Event::Commit(_))).count(), 29_900);
+}

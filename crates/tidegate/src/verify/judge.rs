@@ -8,6 +8,7 @@ use super::concurrency::Concurrency;
 use super::counter::Counter;
 use super::findings::{Checked, Findings, LogFacts, Verdict};
 use super::rule::{Counted, Edge, Rule, Sight};
+use super::stepped::SteppedBucket;
 use super::stream::Attempt;
 use super::timeline::{NEVER, clip};
 use crate::log::{LimitRecord, Window};
@@ -117,8 +118,12 @@ impl Check {
             }
             Window::Bucket { per_us, capacity, step_us } => {
                 let (per, step) = (clip(*per_us).max(1), clip(*step_us));
-                let make: Make = Box::new(move || Rule::Bucket(Bucket::new(amount, per, step)));
-                vec![Self { allows: *capacity, ..new(None, (make, i128::from(per))) }]
+                let capacity = *capacity;
+                let make: Make = Box::new(move || match step {
+                    0 => Rule::Bucket(Bucket::new(amount, per)),
+                    step => Rule::SteppedBucket(SteppedBucket::new(amount, per, capacity, step)),
+                });
+                vec![Self { allows: capacity, ..new(None, (make, i128::from(per))) }]
             }
             Window::Concurrency { linger_us } => {
                 let linger = clip(*linger_us);

@@ -26,6 +26,7 @@ mod findings;
 mod judge;
 mod numbers;
 mod rule;
+mod stepped;
 mod stream;
 mod timeline;
 

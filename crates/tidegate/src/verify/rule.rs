@@ -5,6 +5,7 @@ use super::bucket::Bucket;
 use super::calendar::CalendarPeriods;
 use super::concurrency::Concurrency;
 use super::counter::Counter;
+use super::stepped::SteppedBucket;
 
 /// A call, as one limit sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +46,7 @@ pub(super) struct Sight {
 pub(super) enum Rule {
     Any(AnyWindow),
     Bucket(Bucket),
+    SteppedBucket(SteppedBucket),
     Counter(Counter),
     Calendar(CalendarPeriods),
     Concurrency(Concurrency),
@@ -56,6 +58,7 @@ impl Rule {
         match self {
             Self::Any(rule) => rule.call(call, judged),
             Self::Bucket(rule) => rule.call(call, judged),
+            Self::SteppedBucket(rule) => rule.call(call, judged),
             Self::Counter(rule) => rule.call(call, judged),
             Self::Calendar(rule) => rule.call(call, judged),
             Self::Concurrency(rule) => rule.call(call, judged),
@@ -64,8 +67,10 @@ impl Rule {
 
     /// The limit was not declared until `began`.
     pub(super) fn declared_at(&mut self, began: i64) {
-        if let Self::Bucket(rule) = self {
-            rule.declared_at(began);
+        match self {
+            Self::Bucket(rule) => rule.declared_at(began),
+            Self::SteppedBucket(rule) => rule.declared_at(began),
+            _ => {}
         }
     }
 }

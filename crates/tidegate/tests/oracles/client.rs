@@ -9,6 +9,7 @@ use tidegate_core::{Contract, Costs, Decision, Grant, Outcome, Quota, Time, Wall
 use tidegate_sim::model::{Judge, Settlement, Verdict};
 
 use crate::network::{Fate, Network, SECOND, Trip};
+use crate::trace::Trace;
 
 /// What one call costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +82,11 @@ impl World<'_> {
     pub(crate) fn run(&self) -> Run {
         Client::new(self).run()
     }
+
+    fn provider_time(&self, now: u64) -> u64 {
+        let drift = i128::from(now) * i128::from(self.drift_ppm) / 1_000_000;
+        u64::try_from(i128::from(now) + drift).expect("time is positive")
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -117,6 +123,7 @@ struct Client<'a> {
     vacant: Vec<u32>,
     rng: Rng,
     run: Run,
+    trace: Trace,
     process: u32,
     /// The time at which the present process began; its clock starts there.
     origin: u64,
@@ -145,6 +152,7 @@ impl<'a> Client<'a> {
             vacant: Vec::new(),
             rng: Rng::with_seed(world.seed),
             run: Run { sent: Vec::with_capacity(world.calls as usize), ..Run::default() },
+            trace: Trace::default(),
             process: 0,
             origin: 0,
             next_restart: world.restarts.map_or(u64::MAX, |restarts| restarts.every),
@@ -178,6 +186,8 @@ impl<'a> Client<'a> {
             }
         }
         self.wait_for_all();
+        let unix_ns = self.world.dates.map_or(0, |dates| dates.unix_ns);
+        self.trace.write(self.world.contract, unix_ns, &self.run);
         self.run
     }
 
@@ -213,6 +223,8 @@ impl<'a> Client<'a> {
         trip.counted = trip.counted.map(|at| at.min(self.next_restart.max(now)));
         assert!(now >= self.quiet_until, "seed {}: sent in spite of an incident", self.world.seed);
         self.run.sent.push(now);
+        let over = |time: u64| self.world.provider_time(time.min(self.next_restart.max(now)));
+        self.trace.call(over, now, &trip, cost);
         self.run.reserved += cost.reserved;
         self.run.actual += cost.actual;
         let process = self.process;
@@ -267,7 +279,7 @@ impl<'a> Client<'a> {
     }
 
     fn count(&mut self, now: u64, call: &mut Call) {
-        let at = self.provider_time(now);
+        let at = self.world.provider_time(now);
         call.arrived = at;
         for (i, provider) in self.providers.iter_mut().enumerate() {
             if let Verdict::Reject(rejection) = provider.arrive_costing(at, call.cost.reserved) {
@@ -280,7 +292,7 @@ impl<'a> Client<'a> {
     }
 
     fn finish(&mut self, now: u64, call: &Call) {
-        let at = self.provider_time(now);
+        let at = self.world.provider_time(now);
         let Cost { reserved, actual } = call.cost;
         for provider in &mut self.providers {
             for _ in 0..self.world.copies {
@@ -350,11 +362,6 @@ impl<'a> Client<'a> {
 
     fn client_time(&self, now: u64) -> Time {
         Time::from_nanos(now - self.origin)
-    }
-
-    fn provider_time(&self, now: u64) -> u64 {
-        let drift = i128::from(now) * i128::from(self.world.drift_ppm) / 1_000_000;
-        u64::try_from(i128::from(now) + drift).expect("time is positive")
     }
 }
 

@@ -15,6 +15,7 @@ use tidegate_sim::model::{Judge, Settlement, Verdict};
 
 use crate::client::{Cost, Run};
 use crate::network::{Fate, MS, Network, SECOND, Trip};
+use crate::trace::Trace;
 
 /// Between exchanges: as a rule, and while a member lacks something or has had no answer.
 const EXCHANGES: (u64, u64) = (500 * MS, 200 * MS);
@@ -80,6 +81,7 @@ struct Call {
     cost: Cost,
     sent: u64,
     arrived: Option<u64>,
+    number: usize,
     place: usize,
     life: u32,
     due: u32,
@@ -123,12 +125,18 @@ struct World<'a> {
     events: BinaryHeap<Reverse<(u64, Kind, u32)>>,
     rng: Rng,
     next_id: u64,
+    trace: Trace,
     out: Outcomes,
 }
 
 impl Fleet<'_> {
     pub(crate) fn run(&self) -> Outcomes {
         World::new(self).run()
+    }
+
+    fn provider_time(&self, now: u64) -> u64 {
+        let drift = i128::from(now) * i128::from(self.drift_ppm) / 1_000_000;
+        u64::try_from(i128::from(now) + drift).expect("time is positive")
     }
 }
 
@@ -149,6 +157,7 @@ impl<'a> World<'a> {
             events: BinaryHeap::new(),
             rng: Rng::with_seed(fleet.seed),
             next_id: 0,
+            trace: Trace::default(),
             out: Outcomes::default(),
         };
         for place in 0..fleet.members {
@@ -186,6 +195,7 @@ impl<'a> World<'a> {
                 self.happen(now, kind, id);
             }
         }
+        self.trace.write(&self.fleet.contracts[0], 0, &self.out.run);
         self.out
     }
 
@@ -269,11 +279,14 @@ impl<'a> World<'a> {
     fn send(&mut self, now: u64, place: usize, grant: Grant) {
         let trip = self.fleet.network.trip(now, &mut self.rng);
         let (life, cost) = (self.processes[place].life, self.processes[place].cost);
+        let number = self.out.run.sent.len();
         self.out.run.sent.push(now);
+        self.trace.call(|time| self.fleet.provider_time(time), now, &trip, cost);
         self.out.senders.push(place as u8);
         self.out.run.reserved += cost.reserved;
         self.out.run.actual += cost.actual;
-        let call = Call { grant: Some(grant), trip, cost, sent: now, arrived: None, place, life, due: 0 };
+        let call =
+            Call { grant: Some(grant), trip, cost, sent: now, arrived: None, number, place, life, due: 0 };
         let id = self.vacant.pop().unwrap_or_else(|| {
             self.calls.push(None);
             self.calls.len() as u32 - 1
@@ -327,7 +340,7 @@ impl<'a> World<'a> {
         if call.arrived.is_some() {
             return;
         }
-        let at = self.provider_time(now);
+        let at = self.fleet.provider_time(now);
         call.arrived = Some(at);
         for (i, provider) in self.providers.iter_mut().enumerate() {
             if let Verdict::Reject(rejection) = provider.arrive_costing(at, call.cost.reserved) {
@@ -339,7 +352,7 @@ impl<'a> World<'a> {
     }
 
     fn finish(&mut self, now: u64, call: &Call) {
-        let at = self.provider_time(now);
+        let at = self.fleet.provider_time(now);
         let Cost { reserved, actual } = call.cost;
         let arrived = call.arrived.expect("counted before it is over");
         for provider in &mut self.providers {
@@ -365,11 +378,6 @@ impl<'a> World<'a> {
             self.out.run.to_end.add(call.trip.end - call.sent);
         }
         self.processes[call.place].quota.settle_costing(grant, outcome, &actual, Time::from_nanos(now));
-    }
-
-    fn provider_time(&self, now: u64) -> u64 {
-        let drift = i128::from(now) * i128::from(self.fleet.drift_ppm) / 1_000_000;
-        u64::try_from(i128::from(now) + drift).expect("time is positive")
     }
 
     // Messages.

@@ -20,6 +20,7 @@ mod job;
 mod network;
 mod shared;
 mod stalls;
+mod trace;
 mod trouble;
 mod windows;
 mod zoo;

@@ -11,7 +11,7 @@ use tidegate_core::{Contract, Pacing, Pool, Terms, Time, WallClock};
 use crate::case::{Case, DRIFT_PPM, judge};
 use crate::client::Cost;
 use crate::fleet::{Fleet, Outcomes, Trouble};
-use crate::network::{MS, Network, SECOND};
+use crate::network::{Count, Delay, MS, Network, SECOND};
 use crate::windows;
 
 /// Of the runs, so that they say the same each time; or from the environment.
@@ -91,6 +91,35 @@ fn whatever_happens_the_contract_holds() {
     }
     println!("{calls} calls, {exchanges} exchanges, {buried} buried, {forfeits} of these came back");
     assert!(buried > 100 && forfeits > 50, "{buried} buried, {forfeits} came back");
+}
+
+/// A process that was buried while copies of its first report were under way still: one of them took its
+/// place, and it went on with what was others'.
+#[test]
+fn a_late_copy_of_a_join_raises_nobody() {
+    let case = cases().into_iter().find(|case| case.to_string() == "20/s unknown").unwrap();
+    for drift_ppm in DRIFT_PPM {
+        let network = Network {
+            delay: Delay::Uniform(13_300_000, 26_600_000),
+            count: Count::AtSend,
+            timeout: 54_200_000,
+            ..Network::real()
+        };
+        let fleet = Fleet {
+            contracts: &[case.contract(Pacing::Burst)],
+            providers: &case.providers,
+            network,
+            members: 5,
+            cost: &|rng, _| (case.cost)(rng),
+            drift_ppm,
+            trouble: Some(Trouble { every: 10 * SECOND, lost: 5, delay: 1_500 * MS }),
+            calls: 1_500,
+            seed: 17_527_608_275_704_024_776,
+        };
+        let out = fleet.run();
+        assert!(out.run.met_the_limit && out.forfeits > 0);
+        assert_eq!(out.run.rejected, 0, "{drift_ppm} ppm: {:?}", out.run.first_rejection);
+    }
 }
 
 /// What several processes get while nothing happens to them.
@@ -197,7 +226,10 @@ fn a_call_that_is_heavier_than_a_fair_share_gets_its_turn() {
             // One in six seconds, as measured, if nothing happens. A death lets units rest for longer than
             // a turn: seventeen, in the worst of 77 runs.
             let (each, floor) = if trouble.is_some() { (30, 0.0) } else { (7, 0.65) };
-            assert!(able > 30 && heavy as u64 * each >= able, "{limit}: {heavy} heavy in {able} s");
+            assert!(
+                heavy as u64 * each >= able && (able > 30 || trouble.is_some()),
+                "{limit}: {heavy} heavy in {able} s"
+            );
             assert!(used > floor, "{limit}: {used:.3} of the limit");
         }
     }
@@ -226,7 +258,8 @@ fn midnight_is_the_same_for_all() {
             cost: &|_, _| Cost { reserved: 1, actual: 1 },
             drift_ppm: [-199, 0, 199][run % 3],
             trouble: (run % 2 == 0).then_some(Trouble { every: 3_000 * SECOND, lost: 10, delay: 100 * MS }),
-            calls: 80,
+            // More than a day has, though one in seven that are granted may not be sent.
+            calls: 100,
             seed: rng.u64(..),
         };
         let out = fleet.run();

@@ -6,6 +6,7 @@ use super::script::S;
 use crate::verify::any::AnyWindow;
 use crate::verify::counter::Counter;
 use crate::verify::rule::{Counted, Edge, Sight};
+use crate::verify::stepped::SteppedBucket;
 
 fn calls(seed: u64, count: i64, every: i64) -> Vec<Counted> {
     let mut rng = Rng::with_seed(seed);
@@ -47,4 +48,21 @@ fn a_counter_without_patience_says_above_sooner() {
     assert!(exact.iter().any(|sight| !sight.at_most) && (1_020..1_060).contains(&most(&exact)));
     let bound = reads(900, false);
     assert!(bound.iter().all(|sight| sight.at_most) && most(&bound) >= most(&exact));
+}
+
+#[test]
+fn a_bucket_of_steps_without_patience_says_above_sooner() {
+    // A thousand a second, in steps of 300 ms; two fifths of the bucket are what a step brings.
+    let holds = |patient: bool| -> Vec<Sight> {
+        let bucket = SteppedBucket::new(1_000, S.cast_signed(), 350, 300_000);
+        let mut bucket = if patient { bucket } else { bucket.impatient() };
+        calls(3, 10_000, 1_010).iter().map(|call| bucket.call(call, true).unwrap()).collect()
+    };
+    let most = |sights: &[Sight]| sights.iter().map(|sight| sight.value).max().unwrap() / i128::from(S);
+    let (exact, bound) = (holds(true), holds(false));
+    for (exact, bound) in exact.iter().zip(&bound) {
+        assert!(exact.value <= bound.value && (bound.at_most || exact == bound), "{exact:?} {bound:?}");
+    }
+    assert!((300..=350).contains(&most(&exact)), "{}", most(&exact));
+    assert!(exact.iter().any(|sight| !sight.at_most) && bound.iter().any(|sight| sight.at_most));
 }

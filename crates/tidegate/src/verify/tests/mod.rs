@@ -6,6 +6,7 @@ mod naive;
 mod runs;
 mod script;
 mod speed;
+mod zoo;
 
 use std::fs;
 use std::path::Path;

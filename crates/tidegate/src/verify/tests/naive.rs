@@ -45,7 +45,11 @@ fn worst(window: &Window, amount: u64, calls: &[Seen]) -> (Parts, i64) {
         }
         Window::Bucket { per_us, step_us, .. } => {
             let (per, step) = (*per_us as i64, *step_us as i64);
-            let needs = |a: i64, b: i64| per * units(calls, a, b) - amount * (b - a - step).max(0);
+            let gained = |time: i64| match step {
+                0 => amount * time,
+                step => amount * step * ((time - 1).max(0) / step),
+            };
+            let needs = |a: i64, b: i64| per * units(calls, a, b) - gained(b - a);
             let all = times.clone().flat_map(|a| times.clone().map(move |b| (a, b)));
             (all.filter(|(a, b)| a <= b).map(|(a, b)| needs(a, b)).max().unwrap_or(0), per)
         }

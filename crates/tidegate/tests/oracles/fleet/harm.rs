@@ -70,6 +70,7 @@ impl World<'_> {
             let Some(mut call) = self.calls[id].take() else { continue };
             if (call.place, call.life) == (place, life) && call.trip.counted.is_some() {
                 self.count(now, &mut call);
+                self.trace.closed(call.number, self.fleet.provider_time(now));
             }
             self.calls[id] = Some(call);
         }
