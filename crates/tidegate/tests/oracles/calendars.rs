@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tidegate_core::{Contract, Pacing, Terms, WallClock};
 
 use crate::case::{Case, judge};
-use crate::client::{Dates, Restarts, World};
+use crate::client::{Restarts, World};
 use crate::network::{Network, SECOND};
 
 /// A calendar's limit from shortly before a boundary on.
@@ -135,7 +135,8 @@ impl Year {
             // What a process learns of the clock it does not learn of its drift.
             drift_ppm: if how.restarts.is_some() { 0 } else { [-199, 199][rng.usize(..2)] },
             restarts: how.restarts,
-            dates: case.dates,
+            unix_ns: case.unix_ns,
+            tells_dates: case.tells_dates,
             used_up: false,
             calls,
             seed,
@@ -156,8 +157,8 @@ impl Year {
         let wall = WallClock::new(from + knowledge.wrong_by, knowledge.skew);
         let terms = Terms { wall: Some(wall), ..Terms::default() };
         let providers = vec![judge(&[self.provider]).starting_at(from)];
-        let dates = knowledge.reads_dates.then_some(Dates { unix_ns: from });
-        Case { terms, providers, dates, ..Case::new(&limits, 0) }
+        let tells_dates = knowledge.reads_dates;
+        Case { terms, providers, unix_ns: from, tells_dates, ..Case::new(&limits, 0) }
     }
 }
 

@@ -8,7 +8,7 @@ use tidegate_core::{Contract, Limit, Meter, Mode, Pacing, Terms};
 use tidegate_sim::Latency;
 use tidegate_sim::model::{Judge, LimitSpec};
 
-use crate::client::{Cost, Dates, Restarts, Run, World};
+use crate::client::{Cost, Restarts, Run, World};
 use crate::network::{MS, Network};
 
 /// Of what the formula says, a run may miss so much unless a case says why not.
@@ -32,7 +32,8 @@ pub(crate) struct Case {
     pub(crate) body: Latency,
     pub(crate) used_up: bool,
     pub(crate) restarts: Option<Restarts>,
-    pub(crate) dates: Option<Dates>,
+    pub(crate) unix_ns: i64,
+    pub(crate) tells_dates: bool,
     /// Of what the formula says, a run may miss so much.
     pub(crate) loss: f64,
 }
@@ -57,7 +58,8 @@ impl Case {
             body: Latency::ZERO,
             used_up: false,
             restarts: None,
-            dates: None,
+            unix_ns: 0,
+            tells_dates: false,
             loss: LOSS,
         }
     }
@@ -165,7 +167,8 @@ impl Case {
             copies: self.copies,
             drift_ppm,
             restarts: self.restarts,
-            dates: self.dates,
+            unix_ns: self.unix_ns,
+            tells_dates: self.tells_dates,
             used_up: self.used_up,
             calls,
             seed,

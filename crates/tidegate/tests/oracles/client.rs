@@ -32,8 +32,10 @@ pub(crate) struct World<'a> {
     pub(crate) drift_ppm: i64,
     /// The client dies and carries on as another process, so often.
     pub(crate) restarts: Option<Restarts>,
-    /// The provider's clock at our time 0, and how far its `Date` may be off.
-    pub(crate) dates: Option<Dates>,
+    /// The provider's clock at our time 0, in nanoseconds since 1970.
+    pub(crate) unix_ns: i64,
+    /// Whether its answers tell of it.
+    pub(crate) tells_dates: bool,
     /// The quota was used up to the last unit before time 0.
     pub(crate) used_up: bool,
     pub(crate) calls: u64,
@@ -45,11 +47,6 @@ pub(crate) struct Restarts {
     pub(crate) every: u64,
     /// The contract as the next process makes it, at this time.
     pub(crate) contract: fn(&Contract, u64) -> Contract,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Dates {
-    pub(crate) unix_ns: i64,
 }
 
 /// What came of it.
@@ -186,8 +183,7 @@ impl<'a> Client<'a> {
             }
         }
         self.wait_for_all();
-        let unix_ns = self.world.dates.map_or(0, |dates| dates.unix_ns);
-        self.trace.write(self.world.contract, unix_ns, &self.run);
+        self.trace.write(self.world.contract, self.world.unix_ns, &self.run);
         self.run
     }
 
@@ -333,8 +329,10 @@ impl<'a> Client<'a> {
 
     /// The head says what time it is: in whole seconds, at the moment of the count.
     fn read_date(&mut self, now: u64, call: &Call) {
-        let Some(Dates { unix_ns }) = self.world.dates else { return };
-        let date = (unix_ns + call.arrived.cast_signed()).div_euclid(SECOND.cast_signed());
+        if !self.world.tells_dates {
+            return;
+        }
+        let date = (self.world.unix_ns + call.arrived.cast_signed()).div_euclid(SECOND.cast_signed());
         let (sent, received) = (self.client_time(call.sent), self.client_time(now));
         self.quota.observe(WallClock::from_date(date, sent, received, Duration::ZERO), received);
     }

@@ -34,6 +34,8 @@ pub(crate) struct Fleet<'a> {
     pub(crate) trouble: Option<Trouble>,
     pub(crate) calls: u64,
     pub(crate) seed: u64,
+    /// The provider's clock at our time 0, in nanoseconds since 1970, where that matters.
+    pub(crate) unix_ns: i64,
 }
 
 /// What happens to processes and messages.
@@ -195,7 +197,7 @@ impl<'a> World<'a> {
                 self.happen(now, kind, id);
             }
         }
-        self.trace.write(&self.fleet.contracts[0], 0, &self.out.run);
+        self.trace.write(&self.fleet.contracts[0], self.fleet.unix_ns, &self.out.run);
         self.out
     }
 

@@ -61,6 +61,7 @@ fn adverse(case: &Case, pacing: Pacing, calls: u64, rng: &mut Rng) -> Outcomes {
         trouble: Some(trouble),
         calls,
         seed,
+        unix_ns: 0,
     };
     let out = fleet.run();
     assert_eq!(
@@ -115,6 +116,7 @@ fn a_late_copy_of_a_join_raises_nobody() {
             trouble: Some(Trouble { every: 10 * SECOND, lost: 5, delay: 1_500 * MS }),
             calls: 1_500,
             seed: 17_527_608_275_704_024_776,
+            unix_ns: 0,
         };
         let out = fleet.run();
         assert!(out.run.met_the_limit && out.forfeits > 0);
@@ -137,6 +139,7 @@ fn together(case: &Case, members: usize, pacing: Pacing, calls: u64) -> (f64, Ve
         trouble: None,
         calls,
         seed: seed(),
+        unix_ns: 0,
     };
     let out = fleet.run();
     assert_eq!(out.run.rejected, 0, "{case}: {:?}", out.run.first_rejection);
@@ -213,6 +216,7 @@ fn a_call_that_is_heavier_than_a_fair_share_gets_its_turn() {
                 trouble,
                 calls: 10_000,
                 seed: rng.u64(..),
+                unix_ns: 0,
             };
             let out = fleet.run();
             let heavy: usize = out.senders.iter().map(|sender| usize::from(*sender == 0)).sum();
@@ -261,6 +265,7 @@ fn midnight_is_the_same_for_all() {
             // More than a day has, though one in seven that are granted may not be sent.
             calls: 100,
             seed: rng.u64(..),
+            unix_ns: from,
         };
         let out = fleet.run();
         assert_eq!(out.run.rejected, 0, "run {run}: {:?}", out.run.first_rejection);

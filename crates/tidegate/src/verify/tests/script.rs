@@ -1,5 +1,6 @@
 //! Logs as a run would have written them, from a list of calls.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -137,7 +138,7 @@ impl Script {
         if !self.put_on_list {
             order.sort_by_key(|i| calls[*i].sent);
         }
-        let mut ends: Vec<(u64, u64, &Call)> = Vec::new();
+        let mut ends: BTreeMap<(u64, u64), &Call> = BTreeMap::new();
         let mut written: u64 = 0;
         for i in order {
             let call = &calls[i];
@@ -147,17 +148,16 @@ impl Script {
             let id = self.sends.send(call.row, call.number, Micros(call.sent), costs, call.partition);
             self.sends.take(&mut self.bytes);
             if let Some((_, last)) = call.over {
-                ends.push((last + self.lag, id, call));
+                ends.insert((last + self.lag, id), call);
             }
         }
         self.write_ends(&mut ends, u64::MAX);
         self
     }
 
-    fn write_ends(&mut self, ends: &mut Vec<(u64, u64, &Call)>, until: u64) {
-        ends.sort_by_key(|(at, id, _)| (*at, *id));
-        let due = ends.iter().take_while(|(at, ..)| *at < until).count();
-        for (_, id, call) in ends.drain(..due) {
+    fn write_ends(&mut self, ends: &mut BTreeMap<(u64, u64), &Call>, until: u64) {
+        let later = ends.split_off(&(until, 0));
+        for ((_, id), call) in std::mem::replace(ends, later) {
             let (head, last) = call.over.unwrap();
             let costs = call.settled.clone().map(Into::into);
             let end = End { id, answered: Micros(head), ended: Micros(last), outcome: call.outcome, costs };
