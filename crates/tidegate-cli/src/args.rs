@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use tidegate_sim::{FaultSpec, HeaderName, Latency, LimitSpec, RetryAfter, WallTime};
+use tidegate_sim::{FaultSpec, HeaderForm, HeaderName, Latency, LimitSpec, RetryAfter, WallTime};
 
 /// Push millions of API calls through somebody else's rate limit, as fast as the limit provably
 /// allows, without ever breaking it.
@@ -32,6 +32,8 @@ pub(crate) enum Command {
     },
     /// Say what limits compile to, which rate they allow, and what is given up
     Explain(ExplainArgs),
+    /// Make one call and say what its answer tells of the provider's limits
+    Probe(ProbeArgs),
     /// Check by the log alone that no limit was exceeded
     Verify(VerifyArgs),
     /// A strict provider on loopback, to rehearse against
@@ -54,6 +56,10 @@ pub(crate) struct RunArgs {
     /// URL with `{column}` (or `{line}`), percent-encoded, and `{{ expression }}`
     #[arg(long)]
     pub url: Option<String>,
+    /// Whose API it is: openai, anthropic, groq, mistral, deepseek, together, openrouter; sets the address, the key's
+    /// header and variable, and time-outs, where nothing else does
+    #[arg(long, value_name = "NAME")]
+    pub provider: Option<String>,
     /// Results: .jsonl or .csv; failures go to OUT.failed.*, the rest to OUT.tidegate/ [default: stdout]
     #[arg(short, long, value_name = "OUT")]
     pub output: Option<PathBuf>,
@@ -100,6 +106,8 @@ pub(crate) struct Flags {
     #[command(flatten)]
     pub limit: LimitArgs,
     #[command(flatten)]
+    pub tokens: TokenArgs,
+    #[command(flatten)]
     pub request: RequestArgs,
     #[command(flatten)]
     pub rows: RowArgs,
@@ -128,6 +136,33 @@ pub(crate) struct LimitArgs {
     /// Who shares it: sqlite (the processes of this machine), sqlite:FOLDER, or memory (nobody) [default: sqlite]
     #[arg(long, value_name = "STORE")]
     pub store: Option<String>,
+}
+
+/// Limits of LLM providers.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Tokens")]
+pub(crate) struct TokenArgs {
+    /// Calls a minute that the provider allows
+    #[arg(long, value_name = "N")]
+    pub rpm: Option<u64>,
+    /// Tokens a minute, of prompts and answers together
+    #[arg(long, value_name = "N")]
+    pub tpm: Option<u64>,
+    /// Tokens of prompts a minute
+    #[arg(long, value_name = "N")]
+    pub itpm: Option<u64>,
+    /// Tokens of answers a minute
+    #[arg(long, value_name = "N")]
+    pub otpm: Option<u64>,
+    /// The most tokens of an answer whose call sets no limit; it is only reckoned with, not sent
+    #[arg(long, value_name = "N")]
+    pub max_output_tokens: Option<u64>,
+    /// bound: the most tokens that a call can take; p99: what 99% of the answers so far took of that [default: bound]
+    #[arg(long, value_name = "HOW")]
+    pub reserve: Option<String>,
+    /// What the job may cost, all its runs together; needs prices in a job file
+    #[arg(long, value_name = "AMOUNT")]
+    pub max_cost: Option<String>,
 }
 
 /// The request.
@@ -164,10 +199,10 @@ pub(crate) struct RowArgs {
     /// Column that identifies a row; echoed in results. Rows with the same key are all sent
     #[arg(long, value_name = "COLUMN")]
     pub key: Option<String>,
-    /// lines, csv, tsv or jsonl [default: by the name]
+    /// lines, csv, tsv, jsonl or batch [default: by the name; batch by the first record]
     #[arg(long, value_name = "FORMAT")]
     pub input_format: Option<String>,
-    /// jsonl or csv [default: by the name]
+    /// jsonl, csv or batch [default: by the name; batch if the input is one]
     #[arg(long, value_name = "FORMAT")]
     pub output_format: Option<String>,
     /// Column of a CSV output: `name=/json/pointer`
@@ -179,6 +214,9 @@ pub(crate) struct RowArgs {
     /// Statuses that are results [default: 2xx]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub accept: Vec<String>,
+    /// Which answers with such a status are results: `{{ body.ok }}`, over `status` and `body`
+    #[arg(long, value_name = "EXPRESSION")]
+    pub success: Option<String>,
     /// Failures that are tolerated, as a number or a percentage; more stop the job
     #[arg(long, value_name = "N|P%")]
     pub max_failed: Option<String>,
@@ -204,6 +242,12 @@ pub(crate) struct RetryArgs {
     /// The longest silence a provider may ask for; beyond it the job stops, resumable [default: 1h]
     #[arg(long, value_name = "TIME")]
     pub max_pause: Option<String>,
+    /// Wait however long the provider asks, even for the quota of the next day
+    #[arg(long, conflicts_with = "max_pause")]
+    pub wait: bool,
+    /// Retries for each hundred rows sent for the first time, while there are any [default: 20%]
+    #[arg(long, value_name = "P%")]
+    pub retry_budget: Option<String>,
 }
 
 /// Connections.
@@ -331,6 +375,38 @@ pub(crate) struct ExplainArgs {
     pub rows: Option<u64>,
 }
 
+/// `tidegate probe`
+#[derive(Debug, Args)]
+pub(crate) struct ProbeArgs {
+    /// What to call; running jobs do not know of the call
+    #[arg(value_name = "URL")]
+    pub url: String,
+    /// Method [default: GET, or POST with a body]
+    #[arg(short = 'X', long = "request", value_name = "METHOD")]
+    pub method: Option<String>,
+    /// Header, as `Name: value`; values may hold `{{ env.TOKEN }}`
+    #[arg(short = 'H', long = "header", value_name = "HEADER")]
+    pub header: Vec<String>,
+    /// Body, or `@FILE`; form-encoded unless a content type is given
+    #[arg(short, long, value_name = "BODY")]
+    pub data: Option<String>,
+    /// Environment variable to send as `Authorization: Bearer …`
+    #[arg(long, value_name = "NAME")]
+    pub bearer_env: Option<String>,
+    /// Time for the whole call [default: 30s]
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<String>,
+    /// PEM file with certificates to trust besides the system's
+    #[arg(long, value_name = "FILE")]
+    pub ca: Vec<PathBuf>,
+    /// Job file with headers of the request and `[[quota.headers]]`
+    #[arg(long, value_name = "JOB.toml")]
+    pub job: Option<PathBuf>,
+    /// What was found, as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `tidegate verify`
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
@@ -373,12 +449,13 @@ pub(crate) struct SimArgs {
     /// `status 503 5%`, `reset 10%`, `hang 2%`, `truncate 2%`, `html 1%`, `unauthorized after 100`, `pause after 100 for 90s`, `stall after 100 for 40s`
     #[arg(long, value_name = "FAULT")]
     pub fault: Vec<FaultSpec>,
-    /// What a 429 says: none, seconds, date or ms
+    /// What a 429 says: none, seconds, decimal, date, iso or ms
     #[arg(long, default_value = "seconds", value_name = "FORM")]
     pub retry_after: RetryAfter,
-    /// Send X-RateLimit-Limit, -Remaining and -Reset
-    #[arg(long)]
-    pub ratelimit_headers: bool,
+    /// Tell with every answer what remains, in the form of x (X-RateLimit-Limit, -Remaining and -Reset), ietf,
+    /// ietf-old, github, openai or anthropic
+    #[arg(long, value_name = "FORM", num_args = 0..=1, require_equals = true, default_missing_value = "x")]
+    pub ratelimit_headers: Option<HeaderForm>,
     /// Wall time at the start, like `2026-10-25T02:59:50+02:00`: for calendars and `Date` [default: now]
     #[arg(long, value_name = "TIME")]
     pub clock: Option<WallTime>,

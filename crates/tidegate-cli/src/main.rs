@@ -4,10 +4,13 @@
 
 mod args;
 mod demo;
+mod done;
 mod exit;
 mod explain;
 mod hints;
+mod llm;
 mod printer;
+mod probe;
 mod progress;
 mod quota;
 mod retry;
@@ -33,6 +36,7 @@ fn main() -> std::process::ExitCode {
         Command::Retry(args) => retry::command(printer, *args),
         Command::Quota { command } => quota::command(printer, command),
         Command::Explain(args) => explain::command(printer, &args),
+        Command::Probe(args) => probe::command(printer, args),
         Command::Verify(args) => verify::command(printer, &args),
         Command::Sim(args) => sim::command(printer, args),
         Command::Demo(args) => demo::command(printer, &args),

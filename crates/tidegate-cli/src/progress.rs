@@ -92,6 +92,14 @@ impl Progress {
         }
         parts.push(format!("429s {}", count(now.throttled)));
         parts.push(format!("{} in flight", count(now.in_flight)));
+        if let (input, output) = now.tokens
+            && input + output > 0
+        {
+            parts.push(format!("tokens {} in, {} out", count(input), count(output)));
+        }
+        if let Some(cost) = now.cost {
+            parts.push(format!("cost {cost}"));
+        }
         if let Some(waiting) = self.handle.waiting() {
             parts.push(waiting);
         } else if let Some(left) = self.total.map(|total| total.saturating_sub(now.done))

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use tidegate::job::{FlagOrWord, Held, HeldFor, Job, JobError, JobFile, Plan, QuotaSection, StatusOrWord};
-use tidegate::report::{Before, Summary};
+use tidegate::report::Before;
 use tidegate::retry::Human;
 use tidegate::sink::Target;
 use tidegate::source::{InputSpec, Source};
@@ -17,9 +17,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::args::{Flags, RunArgs};
+use crate::done::{self, of_unknown_outcome};
 use crate::exit::Exit;
-use crate::explain::{Line, provable, summary, time_of};
-use crate::printer::{Printer, count, rate};
+use crate::explain::{Line, provable, provider_in_words, summary, time_for, time_of};
+use crate::llm;
+use crate::printer::{Printer, count};
 use crate::progress::{Progress, REDRAW};
 
 /// Requests that a dry run shows.
@@ -45,6 +47,7 @@ fn job_file(args: RunArgs) -> anyhow::Result<JobFile> {
         file.input.path = Some(args.input);
     }
     set(&mut file.request.url, args.url);
+    set(&mut file.request.provider, args.provider);
     set(&mut file.output.path, args.output);
     overlay(&mut file, args.flags)?;
     Ok(file)
@@ -52,7 +55,7 @@ fn job_file(args: RunArgs) -> anyhow::Result<JobFile> {
 
 /// What flags say takes the place of what the job says.
 pub(crate) fn overlay(file: &mut JobFile, flags: Flags) -> anyhow::Result<()> {
-    let Flags { rate, concurrency, limit, request, rows, retry, connection, .. } = flags;
+    let Flags { rate, concurrency, limit, tokens, request, rows, retry, connection, .. } = flags;
     set(&mut file.request.method, request.method);
     for header in &request.header {
         file.request.headers.0.push(parse_header(header).map_err(JobError::from)?);
@@ -73,6 +76,13 @@ pub(crate) fn overlay(file: &mut JobFile, flags: Flags) -> anyhow::Result<()> {
         file.quota.limit.clear();
     }
     set(&mut file.quota.concurrency, concurrency);
+    set(&mut file.quota.rpm, tokens.rpm);
+    set(&mut file.quota.tpm, tokens.tpm);
+    set(&mut file.quota.itpm, tokens.itpm);
+    set(&mut file.quota.otpm, tokens.otpm);
+    set(&mut file.quota.max_output_tokens, tokens.max_output_tokens);
+    set(&mut file.quota.reserve, tokens.reserve);
+    set(&mut file.quota.max_cost, tokens.max_cost);
     assume(&mut file.quota, limit.counted_within);
     set(&mut file.quota.latency, limit.latency);
     set(&mut file.quota.pace, limit.pace);
@@ -98,7 +108,16 @@ pub(crate) fn overlay(file: &mut JobFile, flags: Flags) -> anyhow::Result<()> {
     set(&mut file.retry.backoff, retry.backoff);
     set(&mut file.retry.unknown, retry.unknown);
     set(&mut file.retry.max_elapsed, retry.max_elapsed);
+    set(&mut file.output.success, rows.success);
+    if retry.wait {
+        file.retry.max_pause = None;
+    }
+    file.retry.wait |= retry.wait;
+    if retry.max_pause.is_some() {
+        file.retry.wait = false;
+    }
     set(&mut file.retry.max_pause, retry.max_pause);
+    set(&mut file.retry.budget, retry.retry_budget);
 
     set(&mut file.request.timeout, connection.timeout);
     set(&mut file.request.connect_timeout, connection.connect_timeout);
@@ -125,7 +144,7 @@ pub(crate) fn set<T>(field: &mut Option<T>, flag: Option<T>) {
     }
 }
 
-fn text_or_file(field: &'static str, text: String) -> Result<String, JobError> {
+pub(crate) fn text_or_file(field: &'static str, text: String) -> Result<String, JobError> {
     let Some(path) = text.strip_prefix('@') else { return Ok(text) };
     std::fs::read_to_string(path).map_err(|error| JobError::Value {
         field,
@@ -146,23 +165,39 @@ fn parse_json(text: &str) -> Result<serde_json::Value, JobError> {
 
 /// What would be sent, without sending it.
 fn preview(printer: Printer, mut plan: Plan) -> anyhow::Result<Exit> {
-    for _ in 0..PREVIEWS {
+    // Where costs differ, more rows tell more; but nobody waits for those of a stream.
+    let differs = plan.contract.limits().any(|(limit, _)| limit.cost().is_none());
+    let rows = if differs && plan.job.input.input.path().is_some() { llm::SAMPLE } else { PREVIEWS };
+    let mut costs = llm::Average::default();
+    for i in 0..rows {
         let Some(row) = plan.source.next_row()? else { break };
         match plan.template.render(&row) {
-            Ok(call) => printer.data(plan.template.preview(&call))?,
-            Err(error) => {
+            Ok(call) => {
+                if i < PREVIEWS {
+                    printer.data(plan.template.preview(&call))?;
+                }
+                costs.add(plan.costs(&row, &call));
+            }
+            Err(error) if i < PREVIEWS => {
                 printer.data(format_args!("row {} (line {}) would fail: {error}\n", row.index, row.line))?;
             }
+            Err(_) => {}
         }
     }
     describe_limits(printer, &plan.job, &plan.contract);
+    let by_costs = costs.binds(&plan.contract);
+    if let Some((_, text)) = &by_costs {
+        printer.labelled("costs", text);
+    }
     let rows = count_rows(&plan.job.input).map(|rows| plan.job.head.map_or(rows, |head| rows.min(head)));
     if let Some(rows) = rows {
         printer.labelled("rows", count(rows));
     }
     // With a quota for each partition, it depends on how the rows fall on them.
     let rows = rows.filter(|_| plan.job.partition.is_none());
-    if let Some(time) = rows.and_then(|rows| time_of(&plan.contract, rows)) {
+    let by_costs = rows.zip(by_costs).map(|(rows, (rate, _))| time_for(rows, rate));
+    let time = rows.and_then(|rows| time_of(&plan.contract, rows));
+    if let Some(time) = time.into_iter().chain(by_costs).max_by_key(|time| time.0) {
         printer.labelled("time", format_args!("about {time}"));
     }
     printer.line("Nothing was sent.");
@@ -170,6 +205,9 @@ fn preview(printer: Printer, mut plan: Plan) -> anyhow::Result<Exit> {
 }
 
 fn describe_limits(printer: Printer, job: &Job, contract: &Contract) {
+    if let Some(provider) = job.provider {
+        printer.labelled("api", provider_in_words(provider));
+    }
     if job.limits.is_empty() {
         let n = job.connections;
         printer.note(format_args!(
@@ -183,6 +221,11 @@ fn describe_limits(printer: Printer, job: &Job, contract: &Contract) {
             Line::Binds(text) => printer.labelled("binds", text),
             Line::Note(text) => printer.note(text),
         }
+    }
+    if job.tokens.learn {
+        printer.note(
+            "estimated: of the tokens is reserved what 99% of the answers so far took, so a window may hold more",
+        );
     }
     if let Some(partition) = &job.partition {
         printer.labelled(
@@ -269,7 +312,7 @@ pub(crate) fn drive(printer: Printer, plan: Plan, quiet: bool) -> anyhow::Result
     } else if nothing_left {
         printer.line("Nothing was left to do; nothing was sent.");
     } else {
-        print_summary(printer, &report.summary);
+        done::print(printer, &report.summary);
     }
     Ok(conclude(printer, &report, interrupted, matches!(job.output, Target::File(_))))
 }
@@ -335,81 +378,6 @@ fn told(held: Held, quota: &str) -> String {
         _ => format!(
             "what an earlier run has sent may still count, so nothing is sent for {time} (--assume-idle vouches that nothing does)"
         ),
-    }
-}
-
-/// For the end of a line that counts rows.
-fn of_unknown_outcome(rows: u64) -> String {
-    if rows == 0 { String::new() } else { format!(" · {} of unknown outcome", count(rows)) }
-}
-
-fn print_summary(printer: Printer, summary: &Summary) {
-    let say = |label: &str, text: String| printer.labelled(label, text);
-    say(
-        "rows",
-        format!(
-            "{} · {} results · {} failures{}",
-            count(summary.rows),
-            count(summary.ok),
-            count(summary.failed),
-            of_unknown_outcome(summary.unknown)
-        ),
-    );
-    let causes: Vec<String> =
-        summary.retried_by_cause.iter().map(|(cause, n)| format!("{} × {cause}", count(*n))).collect();
-    let causes = if causes.is_empty() { String::new() } else { format!(" ({})", causes.join(", ")) };
-    say(
-        "calls",
-        format!(
-            "{} · {} answered 429 · {} retried{causes} · {} in flight at most",
-            count(summary.attempts),
-            count(summary.throttled),
-            count(summary.retried),
-            count(summary.peak_in_flight)
-        ),
-    );
-    let ideal =
-        summary.ideal_s.map(|ideal| format!(" · {ideal:.1}s for the limit alone")).unwrap_or_default();
-    let steady = match (summary.steady_rate_per_s, summary.utilisation) {
-        (Some(steady), Some(share)) => {
-            format!(" · steady {}, {:.1}% of the limit", rate(steady), share * 100.0)
-        }
-        (Some(steady), None) => format!(" · steady {}", rate(steady)),
-        _ => String::new(),
-    };
-    say("time", format!("{:.1}s{ideal}{steady}", summary.wall_s));
-    for limit in &summary.limits {
-        if let Some(worst) = limit.worst_window {
-            say(
-                "window",
-                format!("{}: at most {} of {} in any window", limit.limit, count(worst), count(limit.allows)),
-            );
-        }
-    }
-    let latency = summary.latency_ms;
-    say(
-        "latency",
-        format!(
-            "mean {} ms · median {} · p95 {} · p99 {}",
-            latency.mean, latency.p50, latency.p95, latency.p99
-        ),
-    );
-    if let Some(first) = summary.incidents.first() {
-        printer.note(format_args!(
-            "the provider rejected what {} allows: the limit is declared too high, or somebody else uses it ({} times; then {}% of it was used)",
-            first.limit,
-            summary.incidents.len(),
-            summary.incidents.iter().map(|incident| incident.left_percent).min().unwrap_or(100)
-        ));
-    }
-    if summary.unknown > 0 {
-        printer.note(format_args!(
-            "whether {} rows were done is unknown: they are in the .unknown file; `tidegate retry OUT --only unknown` sends them again",
-            count(summary.unknown)
-        ));
-    }
-    if summary.resumed_after_kill {
-        printer.note("the run before was killed; of its calls in flight those were sent again that may be");
     }
 }
 

@@ -23,7 +23,8 @@ pub(crate) fn command(printer: Printer, args: SimArgs) -> anyhow::Result<Exit> {
         clock: args.clock,
         faults: Faults::new(args.fault)?,
         retry_after: args.retry_after,
-        ratelimit_headers: args.ratelimit_headers,
+        ratelimit_headers: args.ratelimit_headers.is_some(),
+        header_form: args.ratelimit_headers.unwrap_or_default(),
         seed: args.seed,
     };
     let mut announced = Ok(());

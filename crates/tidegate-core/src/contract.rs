@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::limit::{Limit, LimitError, Mode, Terms};
-use crate::meter::{Meter, Spread};
+use crate::meter::{Meter, Spread, Taken};
+use crate::quota::Watch;
 use crate::time::Time;
 
 /// Limits that one quota can have. Real providers have up to six; the costs of a call are kept in
@@ -53,6 +54,10 @@ pub(crate) struct Metered {
     pub(crate) refunds: bool,
     /// Units of the whole limit, of which the meter may have a share.
     pub(crate) whole: u64,
+    /// Units of it that are left to others.
+    pub(crate) left: u64,
+    /// If the provider tells of it.
+    pub(crate) watch: Option<Box<Watch>>,
 }
 
 /// What one call costs: units of each limit of a [`Contract`], by its index.
@@ -199,7 +204,7 @@ impl Metered {
         let spread = limit.spread(&meter);
         let (ends_with_head, refunds) = (limit.ends_with_head(), limit.refunds());
         let whole = meter.greatest_cost();
-        Ok(Self { meter, spread, ends_with_head, refunds, whole })
+        Ok(Self { meter, spread, ends_with_head, refunds, whole, left: 0, watch: None })
     }
 }
 
@@ -213,6 +218,7 @@ impl Metered {
                 // Units come and go, and are not always there when their place comes: without a place to
                 // spare that would cost a few of few.
                 let places = hold.units() + u64::from(hold.units() < self.whole);
+                let places = places.saturating_sub(self.left).max(1);
                 spread.resize(places, window, now);
             }
             Meter::Pace(pace) => spread.resize(1, pace.interval(), now),
@@ -226,6 +232,30 @@ impl Metered {
             Meter::Hold(hold) => hold.assumed().is_some(),
             Meter::Pace(pace) => pace.counts_soon(),
             Meter::Epoch(_) => false,
+        }
+    }
+}
+
+impl Metered {
+    /// A call is over, and has cost what was reserved for it.
+    #[inline]
+    pub(crate) fn answered(&mut self, taken: Taken, now: Time) {
+        self.meter.answered(taken, taken.cost, now);
+        if let Some(watch) = &mut self.watch {
+            watch.over(taken, taken.cost, now);
+        }
+    }
+
+    /// A call is over, and may have cost something else than was reserved for it.
+    pub(crate) fn correct(&mut self, taken: Taken, cost: u64, now: Time) {
+        // More than a whole limit is all of it: no answer may block it for ever.
+        let cost = cost.min(taken.cost.saturating_add(self.whole));
+        self.meter.answered(taken, cost, now);
+        if let Some(watch) = &mut self.watch {
+            watch.over(taken, cost, now);
+        }
+        if let Some(spread) = &mut self.spread {
+            spread.correct(taken.cost, cost);
         }
     }
 }

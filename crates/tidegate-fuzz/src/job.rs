@@ -14,6 +14,8 @@ pub(crate) const WORDS: &[&str] = &[
     "[request]\n",
     "[quota]\n",
     "[[quota.limit]]\n",
+    "[[quota.headers]]\n",
+    "remaining = \"x-left\"\n",
     "[retry]\n",
     "[output]\n",
     "path = ",

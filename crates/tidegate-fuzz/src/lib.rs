@@ -4,26 +4,29 @@
 //! over the corpus and over mutations of it, on any tool chain; the package in `fuzz/` hands
 //! the same functions to cargo-fuzz.
 
+mod feedback;
 mod job;
 mod mutate;
 mod rows;
 mod spec;
 mod template;
 
+pub use self::feedback::{headers, retry_after};
 pub use self::job::job_file;
 pub use self::mutate::Mutator;
 pub use self::rows::rows;
-pub use self::spec::{limit, retry_after, sim_spec};
+pub use self::spec::{limit, sim_spec};
 pub use self::template::template;
 
 /// A target: its promises hold for these bytes, or it panics.
 pub type Check = fn(&[u8]);
 
 /// All targets by name, each with words that mean something to it.
-pub const TARGETS: [(&str, Check, &[&str]); 6] = [
+pub const TARGETS: [(&str, Check, &[&str]); 7] = [
+    ("headers", headers, feedback::HEADER_WORDS),
     ("job_file", job_file, job::WORDS),
     ("limit", limit, spec::LIMIT_WORDS),
-    ("retry_after", retry_after, spec::RETRY_AFTER_WORDS),
+    ("retry_after", retry_after, feedback::RETRY_AFTER_WORDS),
     ("rows", rows, rows::WORDS),
     ("sim_spec", sim_spec, spec::SIM_WORDS),
     ("template", template, template::WORDS),

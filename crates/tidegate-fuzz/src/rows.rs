@@ -37,7 +37,7 @@ const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 /// Bytes in all formats: indices count up by one, a record is never longer than allowed, one that
 /// cannot be read does not end the input, and it does not matter in which pieces the bytes come.
 pub fn rows(data: &[u8]) {
-    for format in [Format::Lines, Format::Csv, Format::Tsv, Format::Jsonl] {
+    for format in [Format::Lines, Format::Csv, Format::Tsv, Format::Jsonl, Format::Batch] {
         let whole = read(data, format, usize::MAX);
         let packed = data.starts_with(GZIP) || data.starts_with(ZSTD);
         for piece in [1, 7] {
@@ -51,7 +51,8 @@ pub fn rows(data: &[u8]) {
             }
         }
         let (rows, error) = &whole;
-        if matches!(format, Format::Lines | Format::Jsonl) && !packed && rows.len() < MAX_ROWS {
+        if matches!(format, Format::Lines | Format::Jsonl | Format::Batch) && !packed && rows.len() < MAX_ROWS
+        {
             let text = data.strip_prefix(b"\xef\xbb\xbf").unwrap_or(data);
             // One that is too long is not looked into.
             let blank = |line: &&[u8]| line.trim_ascii().is_empty() && line.len() <= MAX_RECORD;
@@ -82,7 +83,7 @@ fn read(data: &[u8], format: Format, piece: usize) -> (Vec<String>, Option<Strin
         };
         assert_eq!(row.index, rows.len() as u64, "{format}");
         // A lone `\r` ends a record of a table, and is no line end.
-        let least = last_line + u64::from(matches!(format, Format::Lines | Format::Jsonl));
+        let least = last_line + u64::from(matches!(format, Format::Lines | Format::Jsonl | Format::Batch));
         assert!(row.line >= least.max(1), "{format}: line {} after line {last_line}", row.line);
         last_line = row.line;
         match &row.record {

@@ -1,13 +1,10 @@
-//! Short texts: limits, what the sim is told, `Retry-After`.
+//! Short texts: limits, what the sim is told.
 
 use std::fmt::{Debug, Display};
 use std::num::NonZeroU64;
 use std::str::FromStr;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use http::header::{DATE, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue};
-use tidegate::verdict;
 use tidegate_core::{Contract, Limit, LimitError, Pacing, Quota, Terms, Time, WallClock};
 use tidegate_sim::{FaultSpec, Latency, LimitSpec, RetryAfter, SpecError};
 
@@ -73,21 +70,6 @@ pub(crate) const SIM_WORDS: &[&str] = &[
     "ms",
     "9999999999999999",
 ];
-pub(crate) const RETRY_AFTER_WORDS: &[&str] = &[
-    "Fri, 31 Dec 1999 23:59:59 GMT",
-    "Friday, 31-Dec-99 23:59:59 GMT",
-    "Fri Dec 31 23:59:59 1999",
-    "\n",
-    "0",
-    "0.5",
-    "9999",
-    "18446744073709551615",
-    "1e9",
-    "Mon, 01 Jan 0000",
-    "31 Dec 9999",
-    ".",
-];
-
 /// A limit: what is printed parses to itself; meters compile, or say why not.
 pub fn limit(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -156,30 +138,5 @@ where
             assert_bounded(&error.to_string(), text.len());
             assert!(!error.hint().is_empty());
         }
-    }
-}
-
-/// `Retry-After` on the first line, `Date` on the second: whole seconds are never shortened, dates never
-/// come too early.
-pub fn retry_after(data: &[u8]) {
-    let mut lines = data.split(|&byte| byte == b'\n').map(HeaderValue::from_bytes);
-    let Some(Ok(asked)) = lines.next() else { return };
-    let mut headers = HeaderMap::new();
-    headers.insert(RETRY_AFTER, asked.clone());
-    if let Some(Ok(date)) = lines.next() {
-        headers.insert(DATE, date);
-    }
-    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(946_684_799);
-    let silence = verdict::retry_after(&headers, now);
-    // No number of seconds needs more than 64 digits; more are not read.
-    let number = |text: &&str| text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_digit());
-    let seconds = asked.to_str().ok().map(str::trim).filter(number);
-    match (seconds.and_then(|text| text.parse::<u32>().ok()), silence) {
-        (Some(seconds), found) => assert_eq!(found, Some(Duration::from_secs(seconds.into()))),
-        // Dates are printed in whole seconds.
-        (None, Some(silence)) if asked.as_bytes().contains(&b':') => {
-            assert!(silence >= Duration::from_secs(1));
-        }
-        (None, _) => {}
     }
 }

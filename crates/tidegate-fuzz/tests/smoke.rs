@@ -14,8 +14,15 @@ const MANY: u64 = 10_000;
 /// Of those that work hardest for each: `rows` opens an input twelve times, `template` meets every
 /// limit there is.
 const FEW: u64 = 2_000;
+/// Of what is looked at for every answer, and costs little.
+const VERY_MANY: u64 = 100_000;
 /// So many times more in `./test --long`.
 const LONG: u64 = 100;
+
+#[test]
+fn headers() {
+    run("headers", 1);
+}
 
 #[test]
 fn job_file() {
@@ -50,9 +57,15 @@ fn template() {
 #[test]
 #[ignore = "minutes; ./test --long"]
 fn all_targets_for_long() {
-    for (name, ..) in TARGETS {
+    for (name, ..) in TARGETS.into_iter().filter(|(name, ..)| *name != "headers") {
         run(name, LONG);
     }
+}
+
+#[test]
+#[ignore = "ten million inputs; ./test --long"]
+fn headers_for_long() {
+    run("headers", LONG);
 }
 
 /// A target that nobody runs finds nothing.
@@ -88,7 +101,11 @@ fn run(name: &str, times: u64) {
         try_one(check, bytes, &path.display().to_string());
     }
     let known: Vec<Vec<u8>> = files.into_iter().map(|(_, bytes)| bytes).collect();
-    let rounds = if matches!(name, "rows" | "template") { FEW } else { MANY };
+    let rounds = match name {
+        "rows" | "template" => FEW,
+        "headers" => VERY_MANY,
+        _ => MANY,
+    };
     for seed in 0..rounds * times {
         let input = Mutator::new(seed, &known, words).input();
         try_one(check, &input, &format!("{name}, seed {seed}"));

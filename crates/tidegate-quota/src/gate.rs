@@ -11,7 +11,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tidegate_core::{
-    Contract, Costs, Decision, Grant, Incident, Outcome, Quota, Time, Wait, WaiterId, WallClock, Why,
+    Contract, Costs, Decision, Grant, Incident, Others, Outcome, Quota, Time, Told, Wait, WaiterId,
+    WallClock, Why,
 };
 use tokio::time::{Sleep, sleep_until};
 
@@ -402,6 +403,16 @@ impl Permit {
         drop(state);
         self.shared.ring();
         incident
+    }
+
+    /// What the answer says is left of the limit with this index; see [`Quota::heed`].
+    pub fn heed(&self, limit: usize, told: Told) -> Option<Others> {
+        let mut state = self.shared.lock();
+        let now = self.shared.clock.now();
+        if self.generation != state.generation {
+            return None;
+        }
+        state.quota.heed(self.grant.as_ref()?, limit, told, now)
     }
 
     /// Grants nothing for that long: the provider asked for it. Never shortens a pause in force.

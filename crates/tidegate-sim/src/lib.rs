@@ -13,7 +13,8 @@
 //! | [`Latency`] | `0`, `60ms`, `uniform 0..20ms`, `lognormal 60ms 0.5` |
 //! | [`FaultSpec`] | `reset 10%`, `status 503 5%`, `unauthorized after 1000`, `pause after 1000 for 90s`, `stall after 100 for 40s` |
 //! | [`WallTime`] | `2026-10-25T02:59:50+02:00` |
-//! | [`RetryAfter`] | `none`, `seconds`, `date`, `ms` |
+//! | [`RetryAfter`] | `none`, `seconds`, `decimal`, `date`, `iso`, `ms` |
+//! | [`HeaderForm`] | `x`, `ietf`, `ietf-old`, `github`, `openai`, `anthropic` |
 
 mod fault;
 mod latency;
@@ -25,5 +26,7 @@ pub use fault::{Fault, FaultSpec, Faults};
 pub use http::HeaderName;
 pub use latency::Latency;
 pub use model::{Judge, LimitSpec, Rate, Rejection, Settlement, Verdict, WorstWindow};
-pub use server::{RetryAfter, Sim, SimConfig, SimError, SimHandle, Stats, WallTime, serve_blocking};
+pub use server::{
+    HeaderForm, RetryAfter, Sim, SimConfig, SimError, SimHandle, Stats, WallTime, serve_blocking,
+};
 pub use text::SpecError;

@@ -8,14 +8,18 @@
 //! [`Plan`](job::Plan) (input, request and limits opened and compiled), that a
 //! [`Prepared`](job::Prepared) (outputs open, what is done found), and that a [`Run`].
 
+pub mod auth;
 mod engine;
+pub mod feedback;
 pub mod http;
 pub mod job;
 mod json;
+pub mod llm;
 pub mod log;
 pub mod report;
 pub mod retry;
 pub mod row;
+pub mod signs;
 pub mod sink;
 pub mod source;
 pub mod template;

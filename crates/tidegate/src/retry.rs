@@ -23,6 +23,8 @@ pub struct RetryPolicy {
     pub max_elapsed: Duration,
     /// The longest pause that is waited for; beyond it the job stops, resumable.
     pub max_pause: Duration,
+    /// Retries for each hundred rows, while there are new ones.
+    pub budget_percent: u64,
 }
 
 impl RetryPolicy {
@@ -48,6 +50,7 @@ impl Default for RetryPolicy {
             unknown: UnknownPolicy::ByMethod,
             max_elapsed: Duration::from_secs(3_600),
             max_pause: Duration::from_secs(3_600),
+            budget_percent: 20,
         }
     }
 }

@@ -3,12 +3,13 @@
 //! Pure: it sees what was answered and how often the row was tried, and decides nothing else.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use http::header::{DATE, HeaderMap, LOCATION, RETRY_AFTER};
+use http::header::{HeaderMap, LOCATION};
 use http::{Method, StatusCode};
 
 use crate::retry::{Human, RetryPolicy};
+use crate::signs::Class;
 use crate::sink::{Failure, FailureKind};
 
 /// Statuses that count as a result, from `--accept 2xx,404`.
@@ -49,8 +50,8 @@ impl Accept {
 /// What an attempt brought.
 #[derive(Debug)]
 pub enum Answer<'a> {
-    /// A whole answer.
-    Status(StatusCode, &'a HeaderMap),
+    /// A whole answer, and what it is about if it is no result.
+    Status(StatusCode, &'a HeaderMap, Option<Class>),
     /// Nothing usable.
     Trouble(Trouble, String),
 }
@@ -106,6 +107,8 @@ pub enum Cause {
     Throttled,
     /// Another status that is worth a retry.
     Status(u16),
+    /// A 401, where a new key can be had.
+    Unauthorized,
     /// A time-out.
     Timeout,
     /// A failed connection.
@@ -123,6 +126,7 @@ impl fmt::Display for Cause {
         match self {
             Self::Throttled => f.write_str("429"),
             Self::Status(status) => write!(f, "{status}"),
+            Self::Unauthorized => f.write_str("401"),
             Self::Timeout => f.write_str("timeout"),
             Self::Network => f.write_str("network"),
             Self::NotSent => f.write_str("not_sent"),
@@ -135,7 +139,9 @@ impl fmt::Display for Cause {
 /// Judges an attempt.
 pub fn judge(policy: &RetryPolicy, accept: &Accept, tried: Tried<'_>, answer: &Answer<'_>) -> Verdict {
     match answer {
-        Answer::Status(status, headers) => judge_status(policy, accept, tried, *status, headers),
+        Answer::Status(status, headers, class) => {
+            judge_status(policy, accept, tried, (*status, headers), *class)
+        }
         Answer::Trouble(trouble, message) => judge_trouble(policy, tried, *trouble, message),
     }
 }
@@ -144,11 +150,16 @@ fn judge_status(
     policy: &RetryPolicy,
     accept: &Accept,
     tried: Tried<'_>,
-    status: StatusCode,
-    headers: &HeaderMap,
+    (status, headers): (StatusCode, &HeaderMap),
+    class: Option<Class>,
 ) -> Verdict {
-    if accept.accepts(status) {
+    if class.is_none() && accept.accepts(status) {
         return Verdict::Done;
+    }
+    if class == Some(Class::Stop) {
+        return Verdict::Stop(format!(
+            "the provider answered {status}, and that nothing more is to be had: unpaid, or the key is no longer good"
+        ));
     }
     if status == StatusCode::UNAUTHORIZED {
         return Verdict::Stop(
@@ -158,7 +169,19 @@ fn judge_status(
     }
     let failed = |message: String| Verdict::Failed(Failure { kind: FailureKind::Status, message });
     let reason = status.canonical_reason().unwrap_or("unknown status");
-    if !policy.statuses.contains(&status) {
+    let is_throttled = matches!(class, Some(Class::Wait | Class::Cap));
+    let again = match class {
+        Some(Class::Fail) => false,
+        Some(_) => true,
+        None => policy.statuses.contains(&status),
+    };
+    if !again {
+        if accept.accepts(status) {
+            return failed(format!(
+                "answered {} {reason}, which is no success by the job's own rule",
+                status.as_u16()
+            ));
+        }
         if status.is_redirection()
             && let Some(to) = headers.get(LOCATION).and_then(|to| to.to_str().ok())
         {
@@ -174,7 +197,7 @@ fn judge_status(
             attempts(tried.attempts)
         ));
     }
-    if status == StatusCode::TOO_MANY_REQUESTS {
+    if is_throttled {
         return Verdict::Retry { cause: Cause::Throttled };
     }
     if tried.attempts >= policy.attempts {
@@ -219,26 +242,6 @@ fn attempts(n: u32) -> String {
     if n == 1 { "1 attempt".to_owned() } else { format!("{n} attempts") }
 }
 
-/// The silence that the provider asks for with `Retry-After`: seconds (decimals occur) or an
-/// HTTP-date (RFC 9110, section 10.2.3).
-///
-/// A date is taken relative to the answer's own `Date`, since our clock may differ; one second is
-/// added for its truncation. `None` if the header is absent or makes no sense.
-pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if text.len() > 64 {
-        return None;
-    }
-    if text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
-        let seconds: f64 = text.parse().ok()?;
-        return Duration::try_from_secs_f64(seconds).ok();
-    }
-    let until = httpdate::parse_http_date(text).ok()?;
-    let date =
-        headers.get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok()).unwrap_or(now);
-    Some(until.duration_since(date).unwrap_or(Duration::ZERO) + Duration::from_secs(1))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,7 +253,9 @@ mod tests {
     fn status(code: u16, attempts: u32) -> Verdict {
         let code = StatusCode::from_u16(code).unwrap();
         let headers = HeaderMap::new();
-        let answer = Answer::Status(code, &headers);
+        // What heeds the head says of this one.
+        let class = (code == StatusCode::TOO_MANY_REQUESTS).then_some(Class::Wait);
+        let answer = Answer::Status(code, &headers, class);
         judge(&RetryPolicy::default(), &Accept::default(), tried(&Method::GET, attempts), &answer)
     }
 
@@ -288,24 +293,5 @@ mod tests {
         for bad in ["", "ok", "6xx", "99", "20x", "4042xx"] {
             assert!(Accept::parse(&[bad]).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn retry_after_in_seconds_and_as_a_date() {
-        let read = |pairs: &[(&'static str, &str)]| {
-            let headers = pairs.iter().map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap())).collect();
-            retry_after(&headers, SystemTime::UNIX_EPOCH)
-        };
-        assert_eq!(read(&[("retry-after", "90")]), Some(Duration::from_secs(90)));
-        assert_eq!(read(&[("retry-after", "0.5")]), Some(Duration::from_millis(500)));
-        let at = ("retry-after", "Fri, 31 Dec 1999 23:59:59 GMT");
-        let date = ("date", "Fri, 31 Dec 1999 23:59:29 GMT");
-        assert_eq!(read(&[at, date]), Some(Duration::from_secs(31)));
-        let past = ("date", "Sat, 01 Jan 2000 00:00:59 GMT");
-        assert_eq!(read(&[at, past]), Some(Duration::from_secs(1)));
-        for nonsense in ["soon", "-5", "NaN", "1e9", "99999999999999999999999999999"] {
-            assert_eq!(read(&[("retry-after", nonsense)]), None, "{nonsense}");
-        }
-        assert_eq!(read(&[]), None);
     }
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tidegate::job::{Job, JobError, JobFile};
+use tidegate::llm::Provider;
 use tidegate::retry::Human;
 use tidegate_core::{Contract, Limit, Meter, Mode, Terms, WallClock};
 
@@ -26,6 +27,9 @@ pub(crate) fn command(printer: Printer, args: &ExplainArgs) -> anyhow::Result<Ex
     let wall = Some(WallClock::new(0, Duration::ZERO));
     let terms = Terms { mode: job.mode, latency: job.latency, wall, ..Terms::default() };
     let contract = Contract::new(&job.limits, job.pacing, terms).map_err(JobError::from)?;
+    if let Some(provider) = job.provider {
+        printer.data(format_args!("For {}", provider_in_words(provider)))?;
+    }
     for line in explain(&contract, job.http.call_timeout, args.rows) {
         printer.data(line)?;
     }
@@ -56,6 +60,12 @@ fn job_file(args: &ExplainArgs) -> Result<JobFile, JobError> {
     file.input.path.get_or_insert_with(|| "-".into());
     file.request.url.get_or_insert_with(|| "http://localhost/".to_owned());
     Ok(file)
+}
+
+/// A preset, and where it comes from.
+pub(crate) fn provider_in_words(provider: &Provider) -> String {
+    let Provider { name, base, key: (header, _), key_env, enforces, source, noted, .. } = provider;
+    format!("{name}: {base}, {header} from {key_env} · {enforces} ({source}, {noted})")
 }
 
 /// What people are told before a run.

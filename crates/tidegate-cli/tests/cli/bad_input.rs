@@ -296,7 +296,7 @@ fn a_job_file_with_an_unknown_key() {
        |
     11 | max_retries = 3
        | ^^^^^^^^^^^
-    unknown field `max_retries`, expected one of `attempts`, `backoff`, `on`, `unknown`, `probe`, `max_elapsed`, `max_pause`
+    unknown field `max_retries`, expected one of `attempts`, `backoff`, `on`, `unknown`, `probe`, `max_elapsed`, `max_pause`, `wait`, `budget`, `sign`
     ");
 }
 
@@ -500,9 +500,9 @@ fn values_that_make_no_sense() {
     error: the proxy's URL cannot be used: it has no port
     hint: expected http://[USER:PASSWORD@]HOST:PORT
     --input-format xml
-    error: input.format: `xml` is not an input format: expected lines, csv, tsv or jsonl
+    error: input.format: `xml` is not an input format: expected lines, csv, tsv, jsonl or batch
     --output-format xml
-    error: output.format: `xml` is not an output format: expected jsonl or csv
+    error: output.format: `xml` is not an output format: expected jsonl, csv or batch
     ");
     // Certificates matter to https only.
     assert_snapshot!(refused(&["--url", "https://127.0.0.1:9/{user_id}", "--ca", "missing.pem"]), @"

@@ -5,8 +5,11 @@
 
 mod bad_input;
 mod bad_rows;
+mod batch;
 mod explain;
+mod llm;
 mod output;
+mod probe;
 #[path = "../support/provider.rs"]
 mod provider;
 mod request;

@@ -3,11 +3,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+mod answers;
+mod headers;
 #[path = "../support/job.rs"]
 mod job;
 mod nginx;
 #[path = "../support/provider.rs"]
 mod provider;
+#[path = "../support/sim.rs"]
+mod sim;
 mod windows;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

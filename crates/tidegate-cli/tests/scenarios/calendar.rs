@@ -35,7 +35,7 @@ fn two_days(clock: &str, declared: &str, rate: &str, rows: u64) {
 fn a_day_that_is_used_up_parks_the_job() {
     let provider = provider("2037-10-25T12:00:00+01:00", "50/day Europe/Berlin");
     let said = parks(&provider, &Job::new(80), "50/day Europe/Berlin");
-    assert!(said.contains("50/day Europe/Berlin is used up for 12h"), "{said}");
+    assert!(said.contains("50/day Europe/Berlin is used up: it is back in 12h"), "{said}");
     assert!(said.contains("more than max_pause = 1h"), "{said}");
 }
 
@@ -62,7 +62,7 @@ fn parks(provider: &Provider, job: &Job, declared: &str) -> String {
     // The last may have had its permit and not left when the job was stopped.
     assert!((49..=50).contains(&stats["accepted"].as_u64().unwrap()), "{stats}");
     assert_eq!(job.summary()["ok"], stats["accepted"]);
-    assert!(said.contains("is used up for"), "{said}");
+    assert!(said.contains("is used up: it is back in"), "{said}");
     said
 }
 

@@ -10,6 +10,7 @@ mod costs;
 mod high;
 #[path = "../support/job.rs"]
 mod job;
+mod llm;
 mod low;
 #[path = "../support/provider.rs"]
 mod provider;

@@ -1,6 +1,11 @@
 //! Providers and runs in trouble: faults, stalls, pauses and kills.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -43,6 +48,41 @@ fn faults_lose_nothing_and_are_counted_alike() {
         // The last attempt of a row that failed is no retry.
         let retried = summary["retried_by_cause"].get(cause).map_or(0, count);
         assert!(retried <= count(&faults[fault]) && retried > 0, "{cause}: {retried} of {faults}");
+    }
+}
+
+/// Half of the declared limit is used by somebody else, who has never heard of us; the headers say what is left.
+#[test]
+fn others_use_half_of_the_limit() {
+    for (form, limit) in [("ietf", "fixed 100/6s phase 2s"), ("x", "rolling 100/6s")] {
+        let provider =
+            Provider::start(&["--limit", limit, "--service", "30ms", &format!("--ratelimit-headers={form}")]);
+        let job = Job::new(150);
+        let url = provider.url.clone();
+        let (stop, stopped) = mpsc::channel();
+        let other = thread::spawn(move || {
+            let mut sent = 0;
+            while stopped.recv_timeout(Duration::from_millis(120)) == Err(mpsc::RecvTimeoutError::Timeout) {
+                get(&url, "/v1/users/other");
+                sent += 1;
+            }
+            sent
+        });
+        let said = job.run(&provider, &["--rate", "100/6s"], &[0]);
+        stop.send(()).unwrap();
+        let sent = other.join().unwrap();
+        let summary = job.summary();
+        job.check_rows(150);
+        // 150 rows at half of the limit are three periods; the first rejection is how the others are met.
+        let periods = (summary["wall_s"].as_f64().unwrap() / 6.0).ceil() as u64;
+        let throttled = summary["throttled"].as_u64().unwrap();
+        println!(
+            "{form}: {periods} periods, {throttled} rejections, the other sent {sent}: {}",
+            summary["others"]
+        );
+        assert!(throttled <= periods + 1 && sent > 60, "{summary}");
+        assert!(summary["others"][0]["most"].as_u64().unwrap() > 25, "{summary}");
+        assert!(said.contains("others use the key as well"), "{said}");
     }
 }
 
@@ -114,4 +154,12 @@ fn stall(enforced: &str, declared: &str, fault: &str, timeout: &str, rows: u64) 
     let count = |value: &Value| value.as_u64().unwrap();
     assert!(count(&stats["faults"]["stall"]) > 1, "{stats}");
     assert!(count(&stats["accepted"]) > rows, "nothing that was given up was counted: {stats}");
+}
+
+/// A call of somebody else.
+fn get(url: &str, path: &str) {
+    let host = url.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(host).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+    let _ = stream.read_to_end(&mut Vec::new());
 }

@@ -38,7 +38,7 @@ impl Job {
         Self { folder, input: files[0].0, path }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 

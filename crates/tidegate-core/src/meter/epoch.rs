@@ -64,6 +64,8 @@ pub struct Epoch {
     /// Units that an earlier process has charged to the new period, whose clock was ahead of what is
     /// known now.
     next_charged: u64,
+    /// Units charged to the present period because others have used them.
+    others: u64,
     in_flight: u64,
     /// The Unix time in nanoseconds at which the present period ends.
     end: i64,
@@ -141,6 +143,7 @@ impl Epoch {
             used: 0,
             next_used: None,
             next_charged: 0,
+            others: 0,
             in_flight: 0,
             end,
         }
@@ -260,6 +263,13 @@ impl Epoch {
         *period = period.saturating_add(units);
     }
 
+    /// Leaves so many units of the present period to others, or as many as it did before.
+    pub(super) fn leave(&mut self, units: u64, now: Time) {
+        self.advance(now);
+        self.used = self.used.saturating_add(units.saturating_sub(self.others));
+        self.others = self.others.max(units);
+    }
+
     fn advance(&mut self, now: Time) {
         loop {
             if self.next_used.is_none() && self.latest(now) >= self.end {
@@ -271,6 +281,7 @@ impl Epoch {
             let used = self.next_used.take().unwrap_or(self.in_flight);
             self.used = used.saturating_add(std::mem::take(&mut self.next_charged));
             self.end = self.next_end();
+            self.others = 0;
         }
     }
 

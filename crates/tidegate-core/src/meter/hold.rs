@@ -40,6 +40,8 @@ pub struct Hold {
     /// Units that are kept back while the contract is in doubt, and how many tenths are not.
     withheld: u64,
     tenths: u64,
+    /// Units that others use.
+    others: u64,
     /// Return times in order, with the units that come back then.
     returns: VecDeque<(Time, u64)>,
     counted_within: Option<Duration>,
@@ -61,6 +63,7 @@ impl Hold {
             in_flight: 0,
             withheld: 0,
             tenths: 10,
+            others: 0,
             returns: VecDeque::new(),
             counted_within: None,
             keeps_probes: false,
@@ -186,12 +189,22 @@ impl Hold {
 
     /// Leaves only so many tenths of the units in use; one at least.
     pub(super) fn restrict(&mut self, tenths: u64) {
-        let withheld = (self.units
-            - self.units.min(self.units / 10 * tenths + (self.units % 10 * tenths).div_ceil(10)))
-        .min(self.units.saturating_sub(1));
+        self.tenths = tenths;
+        self.withhold();
+    }
+
+    /// Leaves so many units to others.
+    pub(super) fn leave(&mut self, units: u64) {
+        self.others = units;
+        self.withhold();
+    }
+
+    fn withhold(&mut self) {
+        let tenths = self.units / 10 * self.tenths + (self.units % 10 * self.tenths).div_ceil(10);
+        let in_doubt = (self.units - self.units.min(tenths)).min(self.units.saturating_sub(1));
+        let withheld = in_doubt.max(self.others.min(self.units));
         self.free += signed(self.withheld) - signed(withheld);
         self.withheld = withheld;
-        self.tenths = tenths;
     }
 
     fn back_at(&self, counted: Time) -> Time {

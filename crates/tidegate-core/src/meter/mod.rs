@@ -181,6 +181,17 @@ impl Meter {
     }
 }
 
+impl Meter {
+    /// Leaves so many units to others, of the `whole` that the provider counts.
+    pub(crate) fn leave(&mut self, units: u64, whole: u64, now: Time) {
+        match self {
+            Self::Hold(hold) => hold.leave(units),
+            Self::Pace(pace) => pace.leave(units, whole),
+            Self::Epoch(epoch) => epoch.leave(units, now),
+        }
+    }
+}
+
 /// Which of `units` go, if they are to be a fair mix of `heaps`: as many of each heap, in their order.
 /// `units` is no more than all heaps together.
 fn mixed<'a>(units: u64, heaps: impl Iterator<Item = u64> + Clone + 'a) -> impl Iterator<Item = u64> + 'a {

@@ -52,6 +52,8 @@ pub struct Pace {
     whole: i128,
     /// How many tenths of the rate are used while the contract is in doubt.
     tenths: i128,
+    /// How many tenths others leave.
+    left: i128,
     /// Calls in flight do not matter: the server counts them within a time that was taken off the
     /// capacity.
     counts_soon: bool,
@@ -80,6 +82,7 @@ impl Pace {
             full_at: Time::ZERO,
             whole: full,
             tenths: 10,
+            left: 10,
             counts_soon: false,
         }
     }
@@ -198,9 +201,23 @@ impl Pace {
 
     /// Leaves only so many tenths of the rate.
     pub(super) fn restrict(&mut self, tenths: u64) {
-        let tenths = i128::from(tenths.clamp(1, 10));
-        let price = restricted(self.price, tenths);
-        self.tenths = tenths;
+        self.tenths = i128::from(tenths.clamp(1, 10));
+        self.reprice();
+    }
+
+    /// Leaves `units` of `whole` to others.
+    pub(super) fn leave(&mut self, units: u64, whole: u64) {
+        let left = i128::from(whole.saturating_sub(units)) * 10 / i128::from(whole.max(1));
+        self.left = left.clamp(1, 10);
+        self.reprice();
+    }
+
+    fn restricted_price(&self) -> i128 {
+        restricted(self.price, self.tenths.min(self.left))
+    }
+
+    fn reprice(&mut self) {
+        let price = self.restricted_price();
         // The levels stand for units; each of them takes longer now, or shorter.
         self.level = rescaled(self.level, self.current_price, price);
         self.sure = rescaled(self.sure, self.current_price, price);

@@ -3,6 +3,7 @@
 mod doubt;
 mod share;
 mod stall;
+mod watch;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,6 +16,8 @@ use crate::meter::{Meter, Readiness, Taken, WallClock};
 use crate::time::Time;
 
 pub use self::doubt::Incident;
+pub(crate) use self::watch::Watch;
+pub use self::watch::{Others, Told};
 
 /// What has gathered in a pause is spread over this time at least.
 const LEAST_RAMP: Duration = Duration::from_secs(1);
@@ -47,6 +50,8 @@ pub struct Quota {
     unanswered: u64,
     stall: Option<Stall>,
     doubt: Doubt,
+    /// When what is left to others changes by itself.
+    others_change_at: Option<Time>,
     granted: u64,
     /// Nothing is granted from here on: the end of time, unless the quota is shared.
     lease: Time,
@@ -95,6 +100,8 @@ pub enum Why {
     Limit(usize),
     /// Sends are being spread evenly at the rate of the limit with this index.
     Pacing(usize),
+    /// Little is left of the limit with this index, which others use as well.
+    Others(usize),
     /// The provider answers nothing: one call at a time probes whether it does again.
     Stalled,
     /// Others wait in line already.
@@ -144,6 +151,7 @@ impl Quota {
             unanswered: 0,
             stall: None,
             doubt: Doubt::default(),
+            others_change_at: None,
             granted: 0,
             lease: Time::MAX,
             generation: 0,
@@ -223,7 +231,7 @@ impl Quota {
         self.head_came(grant, now);
         for (limit, taken) in at_work(&mut self.limits, &grant.costs, grant.at) {
             if limit.ends_with_head {
-                limit.meter.answered(taken, taken.cost, now);
+                limit.answered(taken, now);
             }
         }
     }
@@ -262,7 +270,7 @@ impl Quota {
             }
             match actual {
                 _ if not_sent => limit.correct(taken, 0, now),
-                None => limit.meter.answered(taken, taken.cost, now),
+                None => limit.answered(taken, now),
                 Some(actual) if limit.refunds => limit.correct(taken, actual.of(i), now),
                 Some(actual) => limit.correct(taken, actual.of(i).max(taken.cost), now),
             }
@@ -306,6 +314,9 @@ impl Quota {
         let now = self.advance(now);
         if let Some(limit) = self.limits.get_mut(limit) {
             limit.meter.charge(units, until, now);
+            if let Some(watch) = &mut limit.watch {
+                watch.charge(units, now);
+            }
         }
     }
 
@@ -344,11 +355,6 @@ impl Quota {
                 epoch.observe(wall, now);
             }
         }
-    }
-
-    /// Calls granted and not yet settled.
-    pub fn in_flight(&self) -> u64 {
-        self.in_flight
     }
 
     #[inline]
@@ -394,6 +400,11 @@ impl Quota {
                 _ if cost > limit.meter.share() => stands(Readiness::OnAnswer, Why::Share(i)),
                 later => stands(later, Why::Limit(i)),
             }
+            if let Some(watch) = &limit.watch
+                && watch.not_before() > now
+            {
+                stands(Readiness::At(watch.not_before()), Why::Others(i));
+            }
             if let Some(spread) = limit.spread.as_ref().filter(|_| even) {
                 match spread.readiness(now) {
                     Readiness::Ready => {}
@@ -422,7 +433,7 @@ impl Quota {
     /// When something changes even if no answer comes: calls that were given up are resolved, or
     /// units come back that were withheld.
     fn changes_by_itself(&self) -> Option<Time> {
-        [self.resolves_at(), self.doubt.eases_at()].into_iter().flatten().min()
+        [self.resolves_at(), self.doubt.eases_at(), self.others_change_at].into_iter().flatten().min()
     }
 
     #[inline]
@@ -430,6 +441,9 @@ impl Quota {
         let even = self.is_even(now);
         for (limit, cost) in self.limits.iter_mut().zip(costs.all()) {
             limit.meter.take(cost, now);
+            if let Some(watch) = &mut limit.watch {
+                watch.grant(cost, now);
+            }
             if let Some(spread) = limit.spread.as_mut().filter(|_| even) {
                 spread.take(cost, now);
             }
@@ -450,19 +464,10 @@ impl Quota {
         if !self.unresolved.is_empty() {
             self.resolve(self.now);
         }
-        self.now
-    }
-}
-
-impl Metered {
-    /// A call is over, and may have cost something else than was reserved for it.
-    fn correct(&mut self, taken: Taken, cost: u64, now: Time) {
-        // More than a whole limit is all of it: no answer may block it for ever.
-        let cost = cost.min(taken.cost.saturating_add(self.whole));
-        self.meter.answered(taken, cost, now);
-        if let Some(spread) = &mut self.spread {
-            spread.correct(taken.cost, cost);
+        if self.others_change_at.is_some_and(|at| at <= self.now) {
+            self.take_again(self.now);
         }
+        self.now
     }
 }
 

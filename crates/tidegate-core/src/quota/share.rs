@@ -149,6 +149,7 @@ impl Quota {
         self.lease = Time::ZERO;
         for limit in &mut self.limits {
             limit.meter.forfeit();
+            (limit.watch, limit.left) = (None, 0);
         }
     }
 }

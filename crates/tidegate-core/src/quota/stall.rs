@@ -45,6 +45,11 @@ pub(super) struct Stall {
 }
 
 impl Quota {
+    /// Calls granted and not yet settled.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
     /// Whether the provider is taken to have stalled.
     pub fn is_stalled(&self) -> bool {
         self.stall.is_some()
@@ -105,7 +110,7 @@ impl Quota {
         call.place_is_free = true;
         for (i, (limit, taken)) in at_work(&mut self.limits, &call.costs, call.sent).enumerate() {
             if self.contract.limit(i).rule().per().is_none() {
-                limit.meter.answered(taken, taken.cost, now);
+                limit.answered(taken, now);
             }
         }
     }
@@ -155,7 +160,7 @@ impl Quota {
     fn take_as_answered(&mut self, call: &Unresolved, at: Time) {
         for (i, (limit, taken)) in at_work(&mut self.limits, &call.costs, call.sent).enumerate() {
             if !(call.place_is_free && self.contract.limit(i).rule().per().is_none()) {
-                limit.meter.answered(taken, taken.cost, at);
+                limit.answered(taken, at);
             }
         }
     }

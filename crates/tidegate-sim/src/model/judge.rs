@@ -137,10 +137,16 @@ impl Judge {
 
     /// State of the limit of requests with the fewest remaining; `None` without any but concurrency.
     pub fn standing(&mut self, now: u64) -> Option<Standing> {
+        self.standing_of(Unit::Requests, now).map(|(_, standing)| standing)
+    }
+
+    /// The same of the limits of some unit, with the position of the limit.
+    pub fn standing_of(&mut self, unit: Unit, now: u64) -> Option<(usize, Standing)> {
         self.now = self.now.max(now);
         let now = self.now;
-        let counted = self.oracles.iter_mut().filter(|oracle| oracle.unit() == Unit::Requests);
-        counted.filter_map(|oracle| oracle.standing(now)).min_by_key(|standing| standing.remaining)
+        let counted = self.oracles.iter_mut().enumerate().filter(|(_, oracle)| oracle.unit() == unit);
+        let standings = counted.filter_map(|(limit, oracle)| Some((limit, oracle.standing(now)?)));
+        standings.min_by_key(|(_, standing)| standing.remaining)
     }
 
     fn with_setting(mut self, change: impl FnOnce(&mut Setting)) -> Self {

@@ -1,5 +1,6 @@
 //! Chat completions in the shape that most LLM providers share.
 
+use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use fastrand::Rng;
@@ -32,6 +33,14 @@ pub(super) struct Prompt {
     max_completion_tokens: Option<u64>,
     #[serde(default)]
     stream: bool,
+    #[serde(default)]
+    stream_options: StreamOptions,
+}
+
+#[derive(Deserialize, Default)]
+struct StreamOptions {
+    #[serde(default)]
+    include_usage: bool,
 }
 
 #[derive(Deserialize, Hash)]
@@ -62,9 +71,6 @@ pub(super) fn complete(prompt: &serde_json::Result<Prompt>, seed: u64) -> Respon
         Ok(prompt) => prompt,
         Err(error) => return refuse(&error.to_string()),
     };
-    if prompt.stream {
-        return refuse("streaming is not supported here");
-    }
     let mut hasher = DefaultHasher::new();
     (seed, &prompt.messages).hash(&mut hasher);
     let hash = hasher.finish();
@@ -76,25 +82,63 @@ pub(super) fn complete(prompt: &serde_json::Result<Prompt>, seed: u64) -> Respon
     let words: Vec<_> = (0..completion_tokens).map(|_| WORDS[rng.usize(..WORDS.len())]).collect();
     let prompt_tokens = prompt.tokens();
 
-    let mut response = respond::json(&json!({
+    let around = json!({
         "id": format!("chatcmpl-{hash:016x}"),
-        "object": "chat.completion",
         // The answer to a prompt is always the same, its date too.
         "created": 1_700_000_000,
         "model": prompt.model.as_deref().unwrap_or("sim"),
-        "choices": [{
+    });
+    let reason = if completion_tokens < wanted { "length" } else { "stop" };
+    let usage = json!({
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+    });
+    let mut response = if prompt.stream {
+        let usage = prompt.stream_options.include_usage.then_some(usage);
+        respond::events(stream(&around, &words, reason, usage))
+    } else {
+        let mut whole = around;
+        whole["object"] = json!("chat.completion");
+        whole["choices"] = json!([{
             "index": 0,
             "message": { "role": "assistant", "content": words.join(" ") },
-            "finish_reason": if completion_tokens < wanted { "length" } else { "stop" },
-        }],
-        "usage": {
-            "prompt_tokens": prompt_tokens,
-            "completion_tokens": completion_tokens,
-            "total_tokens": prompt_tokens + completion_tokens,
-        },
-    }));
+            "finish_reason": reason,
+        }]);
+        whole["usage"] = usage;
+        respond::json(&whole)
+    };
     response.extensions_mut().insert(TotalTokens(prompt_tokens + completion_tokens));
     response
+}
+
+/// The same as chunks: a word each, why it ended, and the usage if it is asked for.
+fn stream(around: &Value, words: &[&str], reason: &str, usage: Option<Value>) -> String {
+    let chunk = |choices: Value| {
+        let mut chunk = around.clone();
+        chunk["object"] = json!("chat.completion.chunk");
+        chunk["choices"] = choices;
+        chunk
+    };
+    let delta = |delta: Value, reason: Option<&str>| {
+        chunk(json!([{ "index": 0, "delta": delta, "finish_reason": reason }]))
+    };
+    let mut chunks = vec![delta(json!({ "role": "assistant", "content": "" }), None)];
+    for (i, word) in words.iter().enumerate() {
+        let space = if i == 0 { "" } else { " " };
+        chunks.push(delta(json!({ "content": format!("{space}{word}") }), None));
+    }
+    chunks.push(delta(json!({}), Some(reason)));
+    chunks.extend(usage.map(|usage| {
+        let mut last = chunk(json!([]));
+        last["usage"] = usage;
+        last
+    }));
+    let mut text = String::new();
+    for chunk in chunks {
+        let _ = write!(text, "data: {chunk}\n\n"); // a String takes everything
+    }
+    text + "data: [DONE]\n\n"
 }
 
 impl Message {

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use http::HeaderName;
 use jiff::Timestamp;
 
+use super::headers::HeaderForm;
 use crate::fault::Faults;
 use crate::latency::Latency;
 use crate::model::LimitSpec;
@@ -39,9 +40,11 @@ pub struct SimConfig {
     pub faults: Faults,
     /// How a 429 says when to come back.
     pub retry_after: RetryAfter,
-    /// Whether every answer carries `X-RateLimit-Limit`, `-Remaining` and `-Reset` (seconds, rounded up) of
-    /// the limit with the fewest requests remaining.
+    /// Whether every answer tells the state of the limit with the fewest requests remaining, and in some forms
+    /// of that with the fewest tokens.
     pub ratelimit_headers: bool,
+    /// In which form.
+    pub header_form: HeaderForm,
     /// Decides latencies, faults and invented content.
     pub seed: u64,
 }
@@ -61,6 +64,7 @@ impl Default for SimConfig {
             faults: Faults::default(),
             retry_after: RetryAfter::None,
             ratelimit_headers: false,
+            header_form: HeaderForm::X,
             seed: 0,
         }
     }
@@ -97,7 +101,7 @@ impl fmt::Display for WallTime {
     }
 }
 
-/// How a 429 says when to come back. Reads `none`, `seconds`, `date` and `ms`.
+/// How a 429 says when to come back. Reads `none`, `seconds`, `decimal`, `date`, `iso` and `ms`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RetryAfter {
     /// Not at all.
@@ -105,8 +109,12 @@ pub enum RetryAfter {
     None,
     /// `Retry-After: 17`, rounded up.
     Seconds,
+    /// `Retry-After: 16.250`, rounded up.
+    Decimal,
     /// `Retry-After: Fri, 13 Nov 2026 08:00:00 GMT`, rounded up.
     HttpDate,
+    /// `Retry-After: 2026-11-13T08:00:00Z`, rounded up.
+    Iso,
     /// `retry-after-ms: 16250`, rounded up.
     Millis,
 }
@@ -118,10 +126,12 @@ impl FromStr for RetryAfter {
         match input {
             "none" => Ok(Self::None),
             "seconds" => Ok(Self::Seconds),
+            "decimal" => Ok(Self::Decimal),
             "date" => Ok(Self::HttpDate),
+            "iso" => Ok(Self::Iso),
             "ms" => Ok(Self::Millis),
             _ => {
-                let hint = "write `none`, `seconds`, `date` or `ms`";
+                let hint = "write `none`, `seconds`, `decimal`, `date`, `iso` or `ms`";
                 Err(SpecError::new("retry-after", input, "not a form of Retry-After", hint))
             }
         }
@@ -133,7 +143,9 @@ impl fmt::Display for RetryAfter {
         f.write_str(match self {
             Self::None => "none",
             Self::Seconds => "seconds",
+            Self::Decimal => "decimal",
             Self::HttpDate => "date",
+            Self::Iso => "iso",
             Self::Millis => "ms",
         })
     }
@@ -155,8 +167,8 @@ mod tests {
 
     #[test]
     fn retry_after_reads_what_it_prints() {
-        for form in [RetryAfter::None, RetryAfter::Seconds, RetryAfter::HttpDate, RetryAfter::Millis] {
-            assert_eq!(form.to_string().parse(), Ok(form));
+        for name in ["none", "seconds", "decimal", "date", "iso", "ms"] {
+            assert_eq!(name.parse().map(|form: RetryAfter| form.to_string()), Ok(name.to_owned()));
         }
         assert!("minutes".parse::<RetryAfter>().unwrap_err().hint().contains("seconds"));
     }

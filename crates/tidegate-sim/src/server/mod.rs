@@ -26,6 +26,7 @@ mod chat;
 mod clock;
 mod config;
 mod endpoints;
+mod headers;
 mod respond;
 mod served;
 mod service;
@@ -49,6 +50,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 pub use config::{RetryAfter, SimConfig, WallTime};
+pub use headers::HeaderForm;
 pub use stats::{FaultCounts, LimitRejections, Stats, WorstWindowStats};
 
 use shared::Shared;

@@ -5,19 +5,17 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 
 use super::body::Body;
 use super::config::RetryAfter;
-use crate::model::Standing;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
-const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
-const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
-const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// Status 200 and this value.
 pub(super) fn json(value: &impl Serialize) -> Response<Body> {
@@ -30,6 +28,11 @@ pub(super) fn json(value: &impl Serialize) -> Response<Body> {
 /// Bytes that are JSON already.
 pub(super) fn json_bytes(status: StatusCode, bytes: impl Into<Bytes>) -> Response<Body> {
     with_type(status, JSON, Body::whole(bytes))
+}
+
+/// Status 200 and a stream of events.
+pub(super) fn events(text: String) -> Response<Body> {
+    with_type(StatusCode::OK, EVENTS, Body::whole(text))
 }
 
 pub(super) fn error(status: StatusCode, kind: &str, message: &str) -> Response<Body> {
@@ -61,13 +64,6 @@ pub(super) fn too_many(
     response
 }
 
-pub(super) fn add_standing(headers: &mut HeaderMap, standing: Standing, now: u64) {
-    let reset = Duration::from_nanos(standing.reset_at.saturating_sub(now));
-    headers.insert(LIMIT, HeaderValue::from(standing.limit));
-    headers.insert(REMAINING, HeaderValue::from(standing.remaining));
-    headers.insert(RESET, HeaderValue::from(ceil_seconds(reset)));
-}
-
 /// Announces more than it sends.
 pub(super) fn truncated() -> Response<Body> {
     let start = Bytes::from_static(br#"{"id":"cut","name":"Us"#);
@@ -95,6 +91,20 @@ fn add_retry_after(headers: &mut HeaderMap, wait: Duration, form: RetryAfter, wa
         RetryAfter::None => {}
         RetryAfter::Seconds => {
             headers.insert(RETRY_AFTER, HeaderValue::from(ceil_seconds(wait)));
+        }
+        RetryAfter::Decimal => {
+            let ms = ceil_millis(wait);
+            if let Ok(value) = HeaderValue::try_from(format!("{}.{:03}", ms / 1_000, ms % 1_000)) {
+                headers.insert(RETRY_AFTER, value);
+            }
+        }
+        RetryAfter::Iso => {
+            // Whole seconds, rounded up as below.
+            let at = Timestamp::try_from(wall + wait + Duration::from_nanos(999_999_999)).unwrap_or_default();
+            let at = Timestamp::from_second(at.as_second()).unwrap_or_default();
+            if let Ok(value) = HeaderValue::try_from(at.to_string()) {
+                headers.insert(RETRY_AFTER, value);
+            }
         }
         RetryAfter::Millis => {
             headers.insert(RETRY_AFTER_MS, HeaderValue::from(ceil_millis(wait)));

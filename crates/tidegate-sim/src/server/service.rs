@@ -69,7 +69,7 @@ async fn limited(
         latency = Delay::default();
     }
 
-    let Checked { admission, standing, now, wall } = shared.check(charge);
+    let Checked { admission, standings, now, wall } = shared.check(charge);
     let mut response = match admission {
         Admission::Accepted(accepted) => accept(&connection, &call, accepted, latency).await?,
         Admission::Rejected(limit, wait) => {
@@ -88,8 +88,8 @@ async fn limited(
             respond::error(StatusCode::UNAUTHORIZED, "unauthorized", "the key was revoked")
         }
     };
-    if let Some(standing) = standing {
-        respond::add_standing(response.headers_mut(), standing, now);
+    if let Some(standings) = standings {
+        standings.add(response.headers_mut(), shared.config.header_form, now, wall);
     }
     Ok(response)
 }

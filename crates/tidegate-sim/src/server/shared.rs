@@ -9,10 +9,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::call::Call;
 use super::clock;
 use super::config::{SimConfig, WallTime};
+use super::headers::Standings;
 use super::state::{Admission, Charge, State, Ticket};
 use super::stats::Stats;
 use super::tenants::Tenant;
-use crate::model::{LimitSpec, Standing, Unit};
+use crate::model::{LimitSpec, Unit};
 
 /// Requests whose client has left during a stall, remembered at most.
 const MAX_ABANDONED: usize = 100_000;
@@ -29,7 +30,7 @@ pub(super) struct Shared {
 pub(super) struct Checked {
     pub(super) admission: Admission,
     /// State of the limits afterwards, if it is to be reported.
-    pub(super) standing: Option<Standing>,
+    pub(super) standings: Option<Standings>,
     /// On the provider's clock, in nanoseconds.
     pub(super) now: u64,
     pub(super) wall: SystemTime,
@@ -109,9 +110,9 @@ impl Shared {
         // Read inside the lock, so that times are in the order of the checks.
         let now = counted.now();
         let admission = counted.state.admit(&self.config, now, charge);
-        let standing =
-            self.config.ratelimit_headers.then(|| counted.state.standing(now, charge.tenant)).flatten();
-        Checked { admission, standing, now, wall: counted.wall + Duration::from_nanos(now) }
+        let told = self.config.ratelimit_headers;
+        let standings = told.then(|| counted.state.standings(&self.config, now, charge.tenant));
+        Checked { admission, standings, now, wall: counted.wall + Duration::from_nanos(now) }
     }
 
     pub(super) fn served(&self, call: u64) {

@@ -5,11 +5,12 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::config::SimConfig;
+use super::headers::Standings;
 use super::served::Served;
 use super::stats::{FaultCounts, LimitRejections, Stats, WorstWindowStats};
 use super::tenants::{Tenant, Tenants};
 use crate::fault::Fault;
-use crate::model::{Judge, LimitSpec, Settlement, Standing, Unit, Verdict, WorstWindow};
+use crate::model::{Judge, LimitSpec, Settlement, Unit, Verdict, WorstWindow};
 
 /// What becomes of a request that has reached the limiter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +61,7 @@ pub(super) struct State {
     arrived: u64,
     accepted: u64,
     cost_accepted: u64,
+    cost_settled: u64,
     rejected_by: Vec<u64>,
     pause_ends: Option<u64>,
     /// Requests that came before a stall, and its end.
@@ -110,6 +112,7 @@ impl State {
             arrived: 0,
             accepted: 0,
             cost_accepted: 0,
+            cost_settled: 0,
             rejected_by: vec![0; config.limits.len()],
             pause_ends: None,
             unstalled: 0,
@@ -186,6 +189,7 @@ impl State {
     pub(super) fn finish(&mut self, ticket: Ticket, now: u64) {
         let judge = self.tenants.judge(ticket.tenant);
         if ticket.epoch == self.epoch {
+            self.cost_settled = self.cost_settled.saturating_add(ticket.settlement.actual);
             judge.finish_costing(now, ticket.settlement);
         } else {
             judge.finish(now);
@@ -198,8 +202,13 @@ impl State {
         self.served.record(call);
     }
 
-    pub(super) fn standing(&mut self, now: u64, tenant: Tenant) -> Option<Standing> {
-        self.tenants.judge(tenant).standing(now)
+    pub(super) fn standings(&mut self, config: &SimConfig, now: u64, tenant: Tenant) -> Standings {
+        let judge = self.tenants.judge(tenant);
+        let mut of = |unit| {
+            let (limit, standing) = judge.standing_of(unit, now)?;
+            Some((standing, config.limits[limit].window()))
+        };
+        Standings { requests: of(Unit::Requests), tokens: of(Unit::Tokens) }
     }
 
     pub(super) fn stats(&self, config: &SimConfig, now: u64) -> Stats {
@@ -209,6 +218,7 @@ impl State {
             arrived: self.arrived,
             accepted: self.accepted,
             cost_accepted: self.cost_accepted,
+            cost_settled: self.cost_settled,
             rejected: self.rejected_by.iter().sum(),
             rejected_by: rejected_by
                 .map(|(limit, rejected)| LimitRejections { limit: name(limit), rejected: *rejected })

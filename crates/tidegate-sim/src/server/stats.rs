@@ -14,6 +14,8 @@ pub struct Stats {
     pub accepted: u64,
     /// Their cost when they arrived, all together.
     pub cost_accepted: u64,
+    /// The cost of those whose answers were written, as it turned out.
+    pub cost_settled: u64,
     /// Requests answered 429 because of a limit.
     pub rejected: u64,
     /// The same by limit, in the order of configuration.

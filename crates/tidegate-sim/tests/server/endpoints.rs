@@ -50,7 +50,13 @@ fn chat_counts_tokens() {
     assert_eq!(short["usage"], json!({"prompt_tokens": 2, "completion_tokens": 2, "total_tokens": 4}));
     assert_eq!(short["choices"][0]["finish_reason"], "length");
 
-    for bad in ["", "not json", "{}", r#"{"messages":[],"stream":true}"#] {
+    let streamed = r#"{"messages":[{"content":"hello"}],"max_tokens":2,"stream":true,"stream_options":{"include_usage":true}}"#;
+    let streamed = client.post("/v1/chat/completions", streamed);
+    let streamed = String::from_utf8(streamed.body).unwrap();
+    assert_eq!(streamed.matches("chat.completion.chunk").count(), 5, "{streamed}");
+    assert!(streamed.contains(r#""total_tokens":4"#) && streamed.ends_with("data: [DONE]\n\n"), "{streamed}");
+
+    for bad in ["", "not json", "{}"] {
         let answer = client.post("/v1/chat/completions", bad);
         assert_eq!((answer.status, &answer.json()["error"]["type"]), (400, &json!("invalid_request_error")));
     }

@@ -3,7 +3,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use serde_json::json;
-use tidegate_sim::{RetryAfter, Sim, SimConfig};
+use tidegate_sim::{HeaderForm, RetryAfter, Sim, SimConfig};
 
 use crate::client::{Answer, Client, Provider, config};
 
@@ -77,6 +77,49 @@ fn says_when_to_come_back_in_every_form() {
     let date = |name| httpdate::parse_http_date(dated.header(name).unwrap()).unwrap();
     let wait = date("retry-after").duration_since(date("date")).unwrap().as_secs();
     assert!((3_590..=3_602).contains(&wait), "{wait}");
+}
+
+#[test]
+fn stamps_and_decimals_are_rounded_up() {
+    let asked = |retry_after| {
+        let provider = Provider::start(SimConfig { retry_after, ..config(&["rolling 1/h"], &[]) });
+        let mut client = provider.connect();
+        client.get("/echo");
+        client.get("/echo").header("retry-after").unwrap().to_owned()
+    };
+    let decimal = asked(RetryAfter::Decimal);
+    let (whole, fraction) = decimal.split_once('.').unwrap();
+    assert_eq!((whole.len(), fraction.len()), (4, 3), "{decimal}");
+    let iso = asked(RetryAfter::Iso);
+    assert!(iso.len() == "2026-11-13T08:00:00Z".len() && iso.ends_with('Z'), "{iso}");
+}
+
+#[test]
+fn each_form_has_its_names() {
+    let names = |header_form| {
+        let limits = ["fixed 100/h", "fixed 5000 tokens/h"];
+        let told = SimConfig { ratelimit_headers: true, header_form, ..config(&limits, &[]) };
+        let answer = Provider::start(told).connect().get("/echo");
+        let known = [
+            "x-ratelimit-remaining",
+            "x-ratelimit-resource",
+            "ratelimit",
+            "ratelimit-policy",
+            "ratelimit-reset",
+            "x-ratelimit-reset-requests",
+            "x-ratelimit-limit-tokens",
+            "anthropic-ratelimit-requests-reset",
+            "anthropic-ratelimit-tokens-limit",
+        ];
+        known.into_iter().filter(|name| answer.header(name).is_some()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(HeaderForm::X), ["x-ratelimit-remaining"]);
+    assert_eq!(names(HeaderForm::Github), ["x-ratelimit-remaining", "x-ratelimit-resource"]);
+    assert_eq!(names(HeaderForm::Ietf), ["ratelimit", "ratelimit-policy"]);
+    assert_eq!(names(HeaderForm::IetfOld), ["ratelimit-reset"]);
+    assert_eq!(names(HeaderForm::Openai), ["x-ratelimit-reset-requests", "x-ratelimit-limit-tokens"]);
+    let anthropic = ["anthropic-ratelimit-requests-reset", "anthropic-ratelimit-tokens-limit"];
+    assert_eq!(names(HeaderForm::Anthropic), anthropic);
 }
 
 #[test]

@@ -1,28 +1,27 @@
 //! One attempt: send, wait for the head, read the body, and say what happened.
 
 use std::borrow::Cow;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AGE, CONTENT_TYPE, DATE, HeaderMap, HeaderName};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName};
 use http::{Method, StatusCode, Uri};
-use tidegate_core::{Costs, Outcome, Time, WallClock};
+use tidegate_core::{Costs, Outcome, Time};
 use tidegate_quota::Permit;
 
+use super::credentials::{ROW_REFUSED, Refusal};
+use super::heed::News;
 use super::outcome::Brought;
 use super::work::{Job, LaneId};
 use super::{Ended, Engine, lock};
 use crate::http::{CallError, CallFault, Connect, Exchange, Head, Origin, Sent};
+use crate::llm::assembled;
 use crate::log::{self, Micros};
-use crate::retry::{Human, RetryPolicy, UnknownPolicy};
+use crate::retry::{RetryPolicy, UnknownPolicy};
+use crate::signs::Class;
 use crate::sink::{Failure, FailureKind, SinkError};
 use crate::template::Call;
-use crate::verdict::{Answer, Cause, Tried, Trouble, Verdict, judge, retry_after};
-
-/// The shortest pause after a 429, unless the shortest window is shorter still.
-const LEAST_SILENCE: Duration = Duration::from_secs(1);
-/// How far the clock that counts may be from the one that a provider's `Date` is read from.
-const DATE_SKEW: Duration = Duration::from_secs(1);
+use crate::verdict::{Answer, Cause, Tried, Trouble, Verdict, judge};
 
 impl Engine {
     /// Makes the call on `connection` and carries the row on.
@@ -38,7 +37,7 @@ impl Engine {
         job.first_sent.get_or_insert(sent);
         let reserved = permit.costs();
         let id = self.sends.as_ref().map(|sends| sends.note(&job, sent, &reserved));
-        let (request, lane) = (request(&job.call), job.lane);
+        let (request, lane) = (self.request(&mut job), job.lane);
         let mut under_way = UnderWay { engine: self, job: Some(job), id, left: false };
         if let (Some(sends), Some(id)) = (&self.sends, id) {
             let written = sends.written(id).await;
@@ -47,18 +46,21 @@ impl Engine {
             }
         }
         under_way.left = true;
+        if let Some(stake) = under_way.job.as_mut().and_then(|job| job.stake.as_mut()) {
+            stake.sent();
+        }
         lock(&self.stats).sent(sent);
-        let (mut head, mut head_at) = (None, None);
+        let mut answer = None;
         // A call that fails is aborted by then: nothing of it is sent after the permit is settled.
-        let result = self.exchange(connection, request, lane, &mut permit, &mut head, &mut head_at).await;
+        let result = self.exchange(connection, request, lane, &mut permit, &mut answer).await;
+        let class = answer.as_ref().and_then(|Arrived { head, news, .. }| {
+            self.heed_body(news, head, result.as_deref().ok(), &permit)
+        });
+        let (head, head_at) = answer.map(|Arrived { head, at, .. }| (head, at)).unzip();
         let Some(mut job) = under_way.job.take() else { return };
-        let outcome = match &result {
-            Err(CallError { sent: Sent::NotSent, .. }) => Outcome::NotSent,
-            Err(CallError { fault: CallFault::Timeout(_), .. }) => Outcome::TimedOut,
-            Err(CallError { sent: Sent::Unknown, .. }) => Outcome::Unknown,
-            _ => Outcome::Answered,
-        };
-        let actual = result.as_ref().ok().and_then(|body| self.charges.actual(job.costs, body));
+        let outcome = outcome(&result);
+        let is_result = head.as_ref().is_some_and(|head: &Head| head.status.is_success());
+        let actual = self.settle_up(&mut job, outcome, is_result, result.as_ref().ok());
         let over = match actual {
             Some(actual) => permit.settle_costing(outcome, &actual),
             None => permit.settle(outcome),
@@ -76,8 +78,10 @@ impl Engine {
         }
 
         let status = head.as_ref().map(|head: &Head| head.status);
-        if status == Some(StatusCode::TOO_MANY_REQUESTS) {
+        if class == Some(Class::Wait) {
             lock(&self.stats).throttled();
+        }
+        if matches!(class, Some(Class::Wait | Class::Cap)) {
             job.attempts -= 1;
         }
         if outcome == Outcome::NotSent {
@@ -105,19 +109,22 @@ impl Engine {
             sent_at: (outcome != Outcome::NotSent).then_some(sent),
             latency: Some(over.since(sent)),
             body: None,
+            request_id: head.as_ref().filter(|_| self.wants_request_ids).and_then(request_id),
             end,
         };
         match (head, result) {
             // An answer that is no result has said so with its head, even if its body was cut short.
-            (Some(head), result) if result.is_ok() || !self.accept.accepts(head.status) => {
+            (Some(head), result)
+                if result.is_ok() || class.is_some() || !self.accept.accepts(head.status) =>
+            {
                 if self.follow(&mut job, &head) {
                     self.over(&mut brought);
-                    lock(&self.work).put_back(job);
+                    self.put_back(job);
                     self.wake.notify_one();
                     return;
                 }
                 brought.body = result.ok();
-                self.judge(job, &Answer::Status(head.status, &head.headers), brought);
+                self.judge(job, &Answer::Status(head.status, &head.headers, class), brought);
             }
             (_, Err(error)) => {
                 self.judge(job, &Answer::Trouble(trouble(&error), error.to_string()), brought);
@@ -132,18 +139,28 @@ impl Engine {
         request: http::Request<Bytes>,
         lane: LaneId,
         permit: &mut Permit,
-        head: &mut Option<Head>,
-        head_at: &mut Option<Time>,
+        answer: &mut Option<Arrived>,
     ) -> Result<Bytes, CallError> {
         let sent = permit.granted_at();
+        let sent_body = request.body().clone();
         let received = connection.send(request).await?;
         // Any pause before the units go back: nothing may slip through in between.
-        self.heed(&received, permit);
+        let news = self.heed(&received, permit);
         let answered = permit.answered();
         lock(&self.stats).answered(answered, Some(answered.since(sent)));
         self.answer_came(lane);
-        (*head, *head_at) = (Some(received), Some(answered));
-        connection.body().await
+        let body = connection.body();
+        let at_hand = answer.insert(Arrived { head: received, at: answered, news });
+        assembled(&sent_body, &at_hand.head.headers, body.await?)
+    }
+
+    /// The call as it is sent, with the key that is good now.
+    fn request(&self, job: &mut Job) -> http::Request<Bytes> {
+        let mut request = request(&job.call);
+        if let Some(credentials) = self.credentials.as_ref().filter(|_| job.is_home) {
+            job.token = credentials.stamp(request.headers_mut());
+        }
+        request
     }
 
     /// A call that was to be sent is not: there was a pause meanwhile, or it could not be noted.
@@ -157,7 +174,7 @@ impl Engine {
             Err(error) => self.stop(Ended::Output(error)),
         }
         let lane = job.lane;
-        lock(&self.work).put_back(job);
+        self.put_back(job);
         self.units_are_back(lane);
     }
 
@@ -176,58 +193,31 @@ impl Engine {
         differs.then_some(settled)
     }
 
-    /// What an answer tells of the quota: a 429, or a 503 with Retry-After, asks for silence; the
-    /// date says where in its calendar the provider is.
-    fn heed(&self, head: &Head, permit: &Permit) {
-        if self.charges.follows_calendar()
-            && let Some(date) = date(&head.headers)
-        {
-            permit.observe(WallClock::from_date(date, permit.granted_at(), self.clock.now(), DATE_SKEW));
-        }
-        if !matches!(head.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            return; // nearly all: without a look at the clock or the headers
-        }
-        let asked = retry_after(&head.headers, self.wall(self.clock.now()));
-        match head.status {
-            StatusCode::TOO_MANY_REQUESTS => {
-                // Without a limit there is no hold to wait for; and a "Retry-After: 0" must not make us
-                // ask as fast as the network goes.
-                let silence = match asked {
-                    Some(asked) => Some(asked.max(self.throttle.min(LEAST_SILENCE))),
-                    None if self.limits.is_empty() => Some(self.throttle),
-                    None => None,
-                };
-                self.park_if_longer(silence, head.status);
-                if let Some(incident) = permit.rejected(silence) {
-                    lock(&self.stats).incident(permit.granted_at(), incident, asked);
-                }
-            }
-            StatusCode::SERVICE_UNAVAILABLE if asked.is_some() => {
-                self.park_if_longer(asked, head.status);
-                permit.pause(asked.unwrap_or_default());
-            }
-            _ => {}
-        }
-    }
-
-    /// Stops the job if the provider asks for more silence than it may wait for.
-    fn park_if_longer(&self, asked: Option<Duration>, status: StatusCode) {
-        if let Some(silence) = asked.filter(|silence| *silence > self.retry.max_pause) {
-            let (status, silence, most) = (status.as_u16(), Human(silence), Human(self.retry.max_pause));
-            self.stop(Ended::Stopped(format!(
-                "the provider answered {status} and asks for silence of {silence}, more than max_pause = {most}"
-            )));
-        }
-    }
-
     /// Whether a call of unknown outcome may be sent again.
     pub(super) fn may_resend(&self, job: &Job) -> bool {
         // A question may be asked again and again.
         job.original.is_some() || self.retry.unknown.resends(&job.call.method, self.keys.has(&job.call))
     }
 
+    /// A call that was answered 401 goes again with a new key, if there is a way to get one.
+    fn is_let_in(&self, job: &mut Job, status: StatusCode) -> bool {
+        let Some(credentials) = self.credentials.as_ref().filter(|_| job.is_home) else { return true };
+        if status != StatusCode::UNAUTHORIZED {
+            credentials.accepted(job.token);
+            return true;
+        }
+        job.refusals += 1;
+        credentials.refused(job.token) == Refusal::Stop || job.refusals >= ROW_REFUSED
+    }
+
     fn judge(&self, mut job: Box<Job>, answer: &Answer<'_>, brought: Brought) {
         let now = self.clock.now();
+        if let Answer::Status(status, ..) = answer
+            && !self.is_let_in(&mut job, *status)
+        {
+            job.attempts -= 1;
+            return self.conclude(job, Verdict::Retry { cause: Cause::Unauthorized }, brought);
+        }
         let tried = Tried {
             method: &job.call.method,
             idempotency_key: self.keys.has(&job.call),
@@ -258,6 +248,7 @@ impl Engine {
             301 | 302 => job.call.method == Method::POST,
             _ => false,
         };
+        job.is_home &= same_origin;
         if !same_origin {
             if !becomes_get && self.holds_secret(&job.call.body) {
                 return false;
@@ -298,6 +289,13 @@ impl Engine {
         };
         self.conclude(job, verdict, Brought::default());
     }
+}
+
+/// The head of an answer, and what it told.
+struct Arrived {
+    head: Head,
+    at: Time,
+    news: News,
 }
 
 /// Whether a call that was redirected still goes to the job's own origin.
@@ -358,6 +356,15 @@ impl Drop for UnderWay<'_> {
     }
 }
 
+fn outcome(result: &Result<Bytes, CallError>) -> Outcome {
+    match result {
+        Err(CallError { sent: Sent::NotSent, .. }) => Outcome::NotSent,
+        Err(CallError { fault: CallFault::Timeout(_), .. }) => Outcome::TimedOut,
+        Err(CallError { sent: Sent::Unknown, .. }) => Outcome::Unknown,
+        _ => Outcome::Answered,
+    }
+}
+
 fn request(call: &Call) -> http::Request<Bytes> {
     let mut request = http::Request::new(call.body.clone());
     *request.method_mut() = call.method.clone();
@@ -376,15 +383,10 @@ fn trouble(error: &CallError) -> Trouble {
     }
 }
 
-/// The `Date` of an answer, in seconds since 1970; `None` of one that a cache has kept (RFC 9111,
-/// section 5.1).
-fn date(headers: &HeaderMap) -> Option<i64> {
-    if headers.contains_key(AGE) {
-        return None;
-    }
-    let date = httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()?;
-    let since = date.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    i64::try_from(since.as_secs()).ok()
+/// By this the provider knows the call: as `OpenAI` and most others say it, and as Anthropic does.
+fn request_id(head: &Head) -> Option<Box<str>> {
+    let id = ["x-request-id", "request-id"].iter().find_map(|name| head.headers.get(*name))?;
+    id.to_str().ok().map(Box::from)
 }
 
 /// The absolute target of a redirect.

@@ -43,6 +43,7 @@ impl Engine {
             Ended::Input(error) => format!("stopped: {error}"),
         };
         let mut summary = lock(&self.stats).summary(self.clock.now(), &words);
+        summary.cost = self.cost();
         summary.resumed_after_kill = self.state.as_ref().is_some_and(|state| state.resumed_after_kill);
         let ended = match self.state.as_ref().map(|state| state.end(&summary)) {
             Some(Err(error)) if !matches!(ended, Ended::Output(_)) => Ended::Output(error),
@@ -68,8 +69,12 @@ impl Engine {
         if let Some(error) = pool.last_error.as_ref().filter(|_| pool.connected == 0) {
             return Some(format!("{error}; next try in {}", Human(pool.retry_at.since(now))));
         }
-        let (wait, partition) = pool.wait.clone()?;
+        let wait = pool.wait.clone();
         drop(pool);
+        if let Some(outage) = self.outage() {
+            return Some(outage);
+        }
+        let (wait, partition) = wait?;
         let of = if partition.is_empty() { String::new() } else { format!("{partition}: ") };
         let until = wait.until.map(|until| until.since(now));
         let long = until.is_none_or(|until| until >= Duration::from_secs(1));
@@ -92,6 +97,11 @@ impl Engine {
             (Why::Share(i), _) => {
                 Some(format!("{of}waits for its share of {}, which others use as well", self.limits[i]))
             }
+            (Why::Others(i), Some(until)) => Some(format!(
+                "{of}little is left of {}, which others use as well; the next call in {}",
+                self.limits[i],
+                Human(until)
+            )),
             (Why::Stalled, Some(until)) => Some(format!(
                 "{of}the provider does not answer any more; the next call to see whether it does goes in {}",
                 Human(until)

@@ -5,15 +5,20 @@
 //! A permit is asked for when row and connection are both at hand, so that nothing but the network
 //! lies between grant and answer.
 
+mod breaker;
+mod budget;
 mod call;
+mod credentials;
 mod ending;
 mod feeder;
+mod heed;
 mod keys;
 mod outcome;
 mod probe;
 mod pump;
 mod run;
 mod sends;
+mod spending;
 mod work;
 mod worker;
 mod writer;
@@ -28,7 +33,10 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinError, JoinSet, yield_now};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
+use self::breaker::Breaker;
+use self::credentials::Credentials;
 use self::feeder::Feeder;
+use self::heed::Ears;
 pub(crate) use self::keys::IdempotencyKeys;
 use self::outcome::Held;
 pub(crate) use self::probe::Probe;
@@ -38,6 +46,7 @@ use self::work::{Job, LaneId, Work};
 use self::writer::Writer;
 use crate::http::Connect;
 use crate::job::{Charges, Prepared, State, StopPolicy};
+use crate::llm::{Prices, Purse};
 use crate::log::{Control, Dangling, Replay};
 use crate::report::{Before, Stats};
 use crate::retry::RetryPolicy;
@@ -64,6 +73,13 @@ enum Disk {
 pub(crate) struct Engine {
     quotas: Partitions,
     charges: Charges,
+    ears: Ears,
+    credentials: Option<Credentials>,
+    prices: Prices,
+    /// `None` without prices.
+    purse: Option<Arc<Purse>>,
+    /// Answers say how many tokens they took.
+    speaks_tokens: bool,
     clock: Clock,
     template: Template,
     key: Option<KeyTemplate>,
@@ -74,6 +90,8 @@ pub(crate) struct Engine {
     connections: usize,
     /// Results are put in the order of the input at the end.
     in_order: bool,
+    /// Outputs have a place for the provider's own number of a call.
+    wants_request_ids: bool,
     drain: Duration,
     /// The pause after a 429 that names none: the shortest window.
     throttle: Duration,
@@ -89,6 +107,7 @@ pub(crate) struct Engine {
     stats: Mutex<Stats>,
     writer: Mutex<Writer>,
     held: Mutex<Held>,
+    breaker: Mutex<Breaker>,
     pool: Mutex<Pool>,
     wake: Arc<Notify>,
     /// The wall clock's reading at the gate's origin.
@@ -131,7 +150,7 @@ impl Engine {
             job, source, template, probe, charges, key, keys, quotas, outputs, log, state, ..
         } = prepared;
         let Outputs { formatter, files, before } = outputs;
-        let Replay { done, dangling, marks, .. } = before;
+        let Replay { done, dangling, marks, spent, .. } = before;
         let wake = Arc::new(Notify::new());
         let clock = quotas.clock();
         let before =
@@ -140,16 +159,26 @@ impl Engine {
         let stats = Stats::new(quotas.contract(), charges.is_partitioned(), clock.now(), before);
         let quotas_member = quotas.member_id();
         let sends = log.map(|log| Sends::new(log, *quotas.contract().costs(), limits.len()));
-        let writer = Writer::start(formatter, files, disk, Arc::clone(&wake))?;
+        let wants_request_ids = formatter.wants_request_ids();
+        let prices = job.prices.clone();
+        let purse = (!prices.is_empty()).then(|| Arc::new(Purse::new(spent, job.max_cost)));
+        let writer = Writer::start((formatter, files), purse.clone(), disk, Arc::clone(&wake))?;
         let end = job.head.unwrap_or(u64::MAX);
         let marker = sends.is_some().then(|| Marker::new(&job.input, marks));
         let feeder = Feeder::start(source, done, end, marker, disk, Arc::clone(&wake))?;
+        let (throttle, retry_percent) = (job.throttle_pause(), job.retry.budget_percent);
+        let ears = Ears::new((job.dialects, job.signs, job.success), quotas.contract());
         Ok(Self {
+            ears,
+            credentials: job.auth.map(Credentials::new),
+            prices,
+            purse,
+            speaks_tokens: job.speaks_tokens,
             dangling,
             keys,
             probe,
             sends,
-            throttle: job.throttle_pause(),
+            throttle,
             limits: limits.iter().map(ToString::to_string).collect(),
             retry: job.retry,
             accept: job.accept,
@@ -157,9 +186,10 @@ impl Engine {
             redirects: job.redirects,
             connections: job.connections,
             in_order: job.in_order,
+            wants_request_ids,
             drain: job.drain,
             state,
-            work: Mutex::new(Work::new(!charges.is_partitioned())),
+            work: Mutex::new(Work::new(!charges.is_partitioned(), retry_percent)),
             quotas,
             charges,
             template,
@@ -168,6 +198,7 @@ impl Engine {
             stats: Mutex::new(stats),
             writer: Mutex::new(writer),
             held: Mutex::new(Held::new(before.ok > 0)),
+            breaker: Mutex::default(),
             pool: Mutex::new(Pool { member: quotas_member, ..Pool::default() }),
             wake,
             origin: wall_clock(clock),
@@ -184,6 +215,9 @@ impl Engine {
             self.pool().pump_at = None; // whatever comes up while the pump looks wakes it again
             let until = self.hand_out();
             self.connect(transport, workers, until);
+            if let Some(fetching) = self.look_after_token() {
+                workers.spawn(fetching);
+            }
             if self.is_over() {
                 return;
             }
@@ -246,7 +280,7 @@ impl Engine {
     fn give_up(&self, (job, permit): (Box<Job>, Permit)) {
         permit.settle(Outcome::NotSent);
         let lane = job.lane;
-        lock(&self.work).put_back(job);
+        self.put_back(job);
         self.units_are_back(lane);
     }
 

@@ -7,13 +7,15 @@ use bytes::Bytes;
 use tidegate_core::{Costs, Time};
 use tidegate_quota::Gate;
 
+use super::credentials::Credentials;
 use super::work::{Job, LaneId};
 use super::{Ended, Engine, lock};
 use crate::Row;
 use crate::job::ChargeError;
+use crate::llm::{Price, Tokens};
 use crate::log::End;
 use crate::sink::{Failure, FailureKind, Finished};
-use crate::template::Call;
+use crate::template::{Call, Secrets};
 use crate::verdict::{Cause, Verdict};
 
 /// A job whose first answers all fail is stopped at so many: better than to bury the rows.
@@ -28,6 +30,8 @@ pub(super) struct Brought {
     pub(super) sent_at: Option<Time>,
     pub(super) latency: Option<Duration>,
     pub(super) body: Option<Bytes>,
+    /// The provider's number of the call, where outputs have a place for it.
+    pub(super) request_id: Option<Box<str>>,
     /// What the log has to say of the attempt.
     pub(super) end: Option<End>,
 }
@@ -43,8 +47,16 @@ pub(super) enum Held {
     Released,
 }
 
-/// What a job is made of, besides its row: key, call, quota, the number of its partition, and costs.
-type Begun = (Option<String>, Call, (LaneId, Gate), u32, Costs);
+/// What a job is made of, besides its row.
+struct Begun {
+    key: Option<String>,
+    call: Call,
+    lane: (LaneId, Gate),
+    partition: u32,
+    costs: Costs,
+    most: Tokens,
+    price: Option<Price>,
+}
 
 /// A row at its end.
 pub(super) struct Ending {
@@ -67,9 +79,9 @@ impl Engine {
             Failure { kind: FailureKind::Input, message: fault.to_string() }
         } else {
             match self.begin(&row) {
-                Ok((key, call, lane, partition, costs)) => {
+                Ok(Begun { key, call, lane, partition, costs, most, price }) => {
                     let sends = self.dangling.sends(row.index);
-                    let job = Job { sends, partition, ..Job::new(row, key, call, lane, costs) };
+                    let job = Job { most, price, sends, partition, ..Job::new(row, key, call, lane, costs) };
                     return self.carry_on(Box::new(job));
                 }
                 Err(error) => Failure { kind: FailureKind::Template, message: error.to_string() },
@@ -87,6 +99,9 @@ impl Engine {
     /// only if it may be.
     fn carry_on(&self, mut job: Box<Job>) -> Option<Box<Job>> {
         let is_known = !self.dangling.unknown.contains(job.row.index);
+        if !is_known && let Some(purse) = &self.purse {
+            purse.spend_at_most(job.price.map(|price| price.most(job.most)));
+        }
         if is_known || self.may_resend(&job) || self.ask(&mut job) {
             return Some(job);
         }
@@ -109,18 +124,21 @@ impl Engine {
         let mut call = self.template.render(row)?;
         self.keys.stamp(row.index, &mut call);
         let key = self.key.as_ref().map(|key| key.key(row).map(Cow::into_owned)).transpose()?;
-        let costs = self.charges.costs(row)?;
+        let (costs, most) = self.charges.costs(row, &call)?;
+        let price = self.price(&call)?;
         let name = self.charges.partition(row)?;
         let partition = self.sends.as_ref().map_or(0, |sends| sends.partition(&name));
         let lane = lock(&self.work).lane(&name, || self.quotas.gate(&name));
-        Ok((key, call, lane, partition, costs))
+        Ok(Begun { key, call, lane, partition, costs, most, price })
     }
 
     /// Carries out the verdict on an attempt.
     pub(super) fn conclude(&self, mut job: Box<Job>, verdict: Verdict, mut brought: Brought) {
         let lane = job.lane;
+        self.tell_breaker(&mut job, &verdict, &brought);
         match verdict {
             Verdict::Retry { cause } => {
+                job.is_exempt = matches!(cause, Cause::Throttled | Cause::NotSent | Cause::Unauthorized);
                 self.over(&mut brought);
                 let due = self.due(&mut job, cause);
                 lock(&self.stats).retried(cause);
@@ -158,7 +176,7 @@ impl Engine {
         let backoff = |tries| now + self.retry.backoff.wait(tries, &mut fastrand::Rng::new());
         match cause {
             // The whole quota is paused for it; then it goes first.
-            Cause::Throttled => now,
+            Cause::Throttled | Cause::Unauthorized => now,
             Cause::NotSent => {
                 job.unsent += 1;
                 if job.unsent <= UNSENT_AT_ONCE { now } else { backoff(job.unsent) }
@@ -176,6 +194,9 @@ impl Engine {
 
     fn fail(&self, mut ending: Ending, mut failure: Failure) {
         failure.message = self.template.secrets().redact(&failure.message).into_owned();
+        for secrets in self.credentials.iter().flat_map(Credentials::secrets) {
+            failure.message = secrets.redact(&failure.message).into_owned();
+        }
         // The provider may have done these: left undone, they would be bought twice.
         let may_be_done =
             matches!(failure.kind, FailureKind::Unknown | FailureKind::BodyTooLarge | FailureKind::BadBody);
@@ -248,6 +269,7 @@ impl Engine {
             attempts: ending.sends,
             sent_at: ending.brought.sent_at.map(|at| self.wall(at)),
             latency: ending.brought.latency,
+            request_id: ending.brought.request_id.as_deref(),
             body: body.as_deref(),
             error,
         };
@@ -256,13 +278,20 @@ impl Engine {
 
     /// A body without the secrets that it may echo.
     fn redact(&self, body: &Bytes) -> Bytes {
-        if self.template.secrets().is_empty() {
-            return body.clone();
+        let is_secret = |secrets: &Secrets, body: &Bytes| {
+            if secrets.is_empty() {
+                return None;
+            }
+            // Valid text, nearly always, is looked at where it lies.
+            match secrets.redact(&String::from_utf8_lossy(body)) {
+                Cow::Borrowed(_) => None,
+                Cow::Owned(text) => Some(Bytes::from(text)),
+            }
+        };
+        let mut body = is_secret(self.template.secrets(), body).unwrap_or_else(|| body.clone());
+        for secrets in self.credentials.iter().flat_map(Credentials::secrets) {
+            body = is_secret(&secrets, &body).unwrap_or(body);
         }
-        // Valid text, nearly always, is looked at where it lies.
-        match self.template.secrets().redact(&String::from_utf8_lossy(body)) {
-            Cow::Borrowed(_) => body.clone(),
-            Cow::Owned(text) => Bytes::from(text),
-        }
+        body
     }
 }

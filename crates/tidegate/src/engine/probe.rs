@@ -39,7 +39,7 @@ impl Engine {
     /// without a clear no.
     pub(super) fn judge_probe(&self, job: &mut Job, answer: &Answer<'_>, usual: Verdict) -> Verdict {
         let Some(probe) = &self.probe else { return usual };
-        if let Answer::Status(status, _) = answer {
+        if let Answer::Status(status, ..) = answer {
             if probe.done.accepts(*status) {
                 return Verdict::Done;
             }
@@ -59,7 +59,7 @@ impl Engine {
         match usual {
             // Statuses that are results of calls say nothing here.
             Verdict::Done => unknown(match answer {
-                Answer::Status(status, _) => answered(*status),
+                Answer::Status(status, ..) => answered(*status),
                 Answer::Trouble(_, message) => message.clone(),
             }),
             Verdict::Failed(Failure { message, .. }) => unknown(message),

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tidegate_core::{Time, Why};
 use tokio::task::JoinSet;
 
-use super::work::Next;
+use super::breaker::Leave;
+use super::work::{Job, Next};
 use super::{Ended, Engine, Found, lock, worker};
 use crate::http::Connect;
 use crate::retry::Human;
@@ -74,8 +75,17 @@ impl Engine {
             if lock(&self.writer).is_full() {
                 return Found::Wait(None); // the writer wakes the pump
             }
-            let next = lock(&self.work).next(self.clock.now(), &self.feeder);
-            let job = match next {
+            if !self.has_token() {
+                return Found::Wait(None); // whoever fetches it wakes the pump
+            }
+            let now = self.clock.now();
+            let leave = lock(&self.breaker).leave(now);
+            if let Leave::Wait(until) = leave {
+                return Found::Wait(until);
+            }
+            // In an outage a row that is new to it loses nothing.
+            let next = lock(&self.work).next(now, &self.feeder, leave == Leave::Probe);
+            let mut job = match next {
                 Next::Again(job) => job,
                 Next::Fresh(row) => match self.render(row) {
                     Some(job) => job,
@@ -90,10 +100,14 @@ impl Engine {
                     return Found::Wait(None);
                 }
             };
+            if !self.may_spend(&mut job) {
+                lock(&self.work).put_back(job);
+                return Found::Wait(None); // the worker of a call under way asks again
+            }
             match job.gate.try_acquire_costing(&job.costs) {
                 Ok(permit) => {
                     self.pool().wait = None;
-                    return Found::Go(job, permit);
+                    return Found::Go(self.as_probe(job, leave), permit);
                 }
                 Err(wait) => {
                     let mut work = lock(&self.work);
@@ -107,11 +121,22 @@ impl Engine {
         Found::Wait(None)
     }
 
+    fn as_probe(&self, mut job: Box<Job>, leave: Leave) -> Box<Job> {
+        job.is_probe = leave == Leave::Probe;
+        if job.is_probe {
+            lock(&self.breaker).probe_sent();
+        }
+        job
+    }
+
     /// Sees, with nobody there to send it, whether there is anything to send: without, no connection
     /// is made. When there will be, if that is known.
     fn look_ahead(&self) -> Option<Time> {
         for _ in 0..LOOKS_AT_ONCE {
             let now = self.clock.now();
+            if let Leave::Wait(until) = lock(&self.breaker).leave(now) {
+                return until;
+            }
             let first = lock(&self.work).peek(now);
             if let Some((lane, gate, costs)) = first {
                 let Some(wait) = gate.wait(&costs) else {
@@ -132,7 +157,7 @@ impl Engine {
                 self.pool().wait = wait.map(|wait| (wait, Box::default()));
                 return wait.and_then(|wait| wait.until);
             }
-            let next = work.next(now, &self.feeder);
+            let next = work.next(now, &self.feeder, false);
             drop(work);
             match next {
                 Next::Again(job) => lock(&self.work).put_back(job),
@@ -168,9 +193,10 @@ impl Engine {
         {
             let left = due.since(self.clock.now());
             if left > self.retry.max_pause {
-                let (left, most) = (Human(left), Human(self.retry.max_pause));
+                let (back, most) = (self.back_at(left), Human(self.retry.max_pause));
                 self.stop(Ended::Stopped(format!(
-                    "the limit {calendar} is used up for {left}, more than max_pause = {most}"
+                    "the limit {calendar} is used up: {back}, more than max_pause = {most}; \
+                     the same command goes on then, or waits with --wait"
                 )));
             }
         }

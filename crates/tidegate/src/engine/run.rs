@@ -134,7 +134,8 @@ impl Handle {
 
     /// The counters as they are now.
     pub fn snapshot(&self) -> Snapshot {
-        lock(&self.engine.stats).snapshot(self.engine.clock.now())
+        let snapshot = lock(&self.engine.stats).snapshot(self.engine.clock.now());
+        Snapshot { cost: self.engine.cost().map(|cost| cost.spent), ..snapshot }
     }
 
     /// What the run waits for, in words for people; `None` while calls flow.

@@ -7,8 +7,10 @@ use slab::Slab;
 use tidegate_core::{Costs, Time, Wait, Why};
 use tidegate_quota::Gate;
 
+use super::budget::Budget;
 use super::feeder::{Feed, Feeder, size};
 use crate::Row;
+use crate::llm::{Price, Stake, Tokens};
 use crate::source::SourceError;
 use crate::template::Call;
 
@@ -30,6 +32,11 @@ pub(super) struct Job {
     pub(super) lane: LaneId,
     pub(super) gate: Gate,
     pub(super) costs: Costs,
+    /// The most tokens that it takes, and what they cost, where that matters.
+    pub(super) most: Tokens,
+    pub(super) price: Option<Price>,
+    /// Money set aside for it.
+    pub(super) stake: Option<Stake>,
     /// Attempts that count: all but those answered 429 and those never sent.
     pub(super) attempts: u32,
     /// All sends, those of earlier runs too.
@@ -40,6 +47,15 @@ pub(super) struct Job {
     pub(super) unsent: u32,
     pub(super) hops: u8,
     pub(super) first_sent: Option<Time>,
+    /// No redirect has led it to another origin.
+    pub(super) is_home: bool,
+    /// The key that it carries, and how often one was refused.
+    pub(super) token: u64,
+    pub(super) refusals: u8,
+    /// It shows whether the provider is back.
+    pub(super) is_probe: bool,
+    /// Its retry costs nothing of the budget.
+    pub(super) is_exempt: bool,
 }
 
 impl Job {
@@ -59,12 +75,20 @@ impl Job {
             lane,
             gate,
             costs,
+            most: Tokens::default(),
+            price: None,
+            stake: None,
             attempts: 0,
             sends: 0,
             partition: 0,
             unsent: 0,
             hops: 0,
             first_sent: None,
+            is_home: true,
+            token: 0,
+            refusals: 0,
+            is_probe: false,
+            is_exempt: false,
         }
     }
 }
@@ -90,6 +114,9 @@ pub(super) struct Work {
     standing: (usize, usize),
     waiting: BinaryHeap<Waiting>,
     waited: u64,
+    budget: Budget,
+    /// Due, and waiting for the budget.
+    over_budget: VecDeque<Box<Job>>,
     input_ended: bool,
     /// Rows taken and not yet at an end or back in line.
     pub(super) active: usize,
@@ -127,12 +154,18 @@ pub(super) enum Next {
 }
 
 impl Work {
-    pub(super) fn new(one_lane: bool) -> Self {
-        Self { one_lane, ..Self::default() }
+    pub(super) fn new(one_lane: bool, retry_percent: u64) -> Self {
+        Self { one_lane, budget: Budget::new(retry_percent), ..Self::default() }
     }
 
-    pub(super) fn next(&mut self, now: Time, feeder: &Feeder) -> Next {
+    /// What to send next: rows that were begun before new ones, or the other way round.
+    pub(super) fn next(&mut self, now: Time, feeder: &Feeder, fresh_first: bool) -> Next {
         self.look_at_clock(now);
+        if fresh_first && let Some(row) = self.fresh.pop_front() {
+            self.budget.earn();
+            self.active += 1;
+            return Next::Fresh(row);
+        }
         if let Some(job) = self.pop() {
             self.active += 1;
             return Next::Again(job);
@@ -152,10 +185,24 @@ impl Work {
         }
         match self.fresh.pop_front() {
             Some(row) => {
+                self.budget.earn();
                 self.active += 1;
                 Next::Fresh(row)
             }
-            None => Next::Nothing(self.due()),
+            None => match self.over_budget.pop_front() {
+                // No new row is there to be crowded out.
+                Some(job) => {
+                    self.stand(job, false);
+                    match self.pop() {
+                        Some(job) => {
+                            self.active += 1;
+                            Next::Again(job)
+                        }
+                        None => Next::Nothing(self.due()),
+                    }
+                }
+                None => Next::Nothing(self.due()),
+            },
         }
     }
 
@@ -240,13 +287,15 @@ impl Work {
     }
 
     /// Back to the head of its lane: it was taken, but nothing was sent.
-    pub(super) fn put_back(&mut self, job: Box<Job>) {
+    pub(super) fn put_back(&mut self, mut job: Box<Job>) {
+        job.stake = None; // what waits holds up nobody
         self.active -= 1;
         self.stand(job, true);
     }
 
     /// To be sent again at `due`.
-    pub(super) fn wait(&mut self, job: Box<Job>, due: Time) {
+    pub(super) fn wait(&mut self, mut job: Box<Job>, due: Time) {
+        job.stake = None;
         self.active -= 1;
         self.waited += 1;
         self.waiting.push(Waiting { due, order: self.waited, job });
@@ -266,7 +315,10 @@ impl Work {
 
     /// Whether there is, or will be, anything to send.
     pub(super) fn is_pending(&self) -> bool {
-        self.standing.0 > 0 || !self.fresh.is_empty() || !self.waiting.is_empty()
+        self.standing.0 > 0
+            || !self.fresh.is_empty()
+            || !self.waiting.is_empty()
+            || !self.over_budget.is_empty()
     }
 
     /// Whether a call could be made now, permits aside.
@@ -298,7 +350,17 @@ impl Work {
     fn look_at_clock(&mut self, now: Time) {
         while self.waiting.peek().is_some_and(|waiting| waiting.due <= now) {
             let Some(waiting) = self.waiting.pop() else { break };
-            self.stand(waiting.job, false);
+            if waiting.job.is_exempt {
+                self.stand(waiting.job, false);
+            } else {
+                self.over_budget.push_back(waiting.job);
+            }
+        }
+        // Without new rows there is nothing that retries could crowd out.
+        let is_free = self.input_ended && self.fresh.is_empty() || self.has_many_waiting();
+        while !self.over_budget.is_empty() && (is_free || self.budget.pays()) {
+            let Some(job) = self.over_budget.pop_front() else { break };
+            self.stand(job, false);
         }
         while let Some(&Reverse((until, id))) = self.opening.peek()
             && until <= now
@@ -370,8 +432,12 @@ impl Work {
     /// Whether to begin another row, when none that was begun can be sent.
     fn wants_fresh(&self) -> bool {
         let (rows, bytes) = self.standing;
-        self.waiting.len() < MAX_WAITING
+        !self.has_many_waiting()
             && (rows == 0 || (!self.one_lane && rows < MAX_STANDING && bytes < MAX_STANDING_BYTES))
+    }
+
+    fn has_many_waiting(&self) -> bool {
+        self.waiting.len() + self.over_budget.len() >= MAX_WAITING
     }
 
     /// When there will be something to send.

@@ -21,7 +21,7 @@ impl Lanes {
     fn new(limit: &str) -> Self {
         let limits = [limit.parse::<Limit>().unwrap()];
         let contract = Contract::new(&limits, Pacing::Burst, Terms::default()).unwrap();
-        Self { work: Work::new(false), quotas: Partitions::new(contract, Clock::simulated()), rows: 0 }
+        Self { work: Work::new(false, 20), quotas: Partitions::new(contract, Clock::simulated()), rows: 0 }
     }
 
     /// A fresh row of this lane is taken, and stands in it.

@@ -8,6 +8,7 @@ use std::thread;
 use tokio::sync::{Notify, oneshot};
 
 use super::{Disk, lock};
+use crate::llm::Purse;
 use crate::log::{Control, End};
 use crate::sink::{Batch, Files, Finished, Formatter, SinkError};
 
@@ -27,6 +28,8 @@ pub(super) struct Writer {
     /// Somebody will see to it that the batch is passed on.
     announced: bool,
     dirty: Arc<Notify>,
+    /// What was spent is told with the ends of the calls that it was spent for.
+    purse: Option<Arc<Purse>>,
 }
 
 /// The way to the files.
@@ -45,8 +48,8 @@ impl Writer {
     /// Opens the way to `files`; `wake` is notified when a thread has caught up or failed. Whoever
     /// waits on [`dirty`](Self::dirty) must call [`flush`](Self::flush).
     pub(super) fn start(
-        formatter: Formatter,
-        files: Files,
+        (formatter, files): (Formatter, Files),
+        purse: Option<Arc<Purse>>,
         disk: Disk,
         wake: Arc<Notify>,
     ) -> io::Result<Self> {
@@ -55,7 +58,7 @@ impl Writer {
             Disk::Inline => Way::Inline(files),
             Disk::Threads => thread(files, Arc::clone(&error), wake, Arc::clone(&dirty))?,
         };
-        Ok(Self { formatter, batch: Batch::default(), files, error, announced: false, dirty })
+        Ok(Self { formatter, batch: Batch::default(), files, error, announced: false, dirty, purse })
     }
 
     /// Notified when there is something to pass on.
@@ -94,6 +97,9 @@ impl Writer {
     /// Passes on what there is, unless the thread is behind.
     pub(super) fn flush(&mut self) {
         self.announced = false;
+        if let Some(spent) = self.purse.as_ref().and_then(|purse| purse.news()) {
+            self.formatter.control(&spent, &mut self.batch);
+        }
         if self.batch.is_empty() {
             return;
         }

@@ -22,6 +22,7 @@ mod decode;
 mod dial;
 mod error;
 mod http2;
+mod once;
 mod origin;
 mod tls;
 mod transport;
@@ -36,6 +37,7 @@ use std::time::Duration;
 pub use connection::{Connection, Head};
 pub use connector::Connector;
 pub use error::{CallError, CallFault, ConnectError, Sent, SetupError};
+pub use once::{OnceError, once};
 pub use origin::{Origin, Proxy};
 pub use transport::{Connect, Exchange};
 

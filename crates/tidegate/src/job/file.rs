@@ -1,5 +1,6 @@
 //! The job file: what a job is, as people write it. The command line's flags fill the same form.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -15,12 +16,17 @@ pub struct JobFile {
     pub input: InputSection,
     /// The call made for each.
     pub request: RequestSection,
+    /// Where a key comes from that may expire.
+    pub auth: Option<AuthSection>,
     /// What the provider allows.
     pub quota: QuotaSection,
     /// What is sent again.
     pub retry: RetrySection,
     /// Where results go.
     pub output: OutputSection,
+    /// What a million tokens cost, by model; `*` for all others.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub prices: BTreeMap<String, PriceSection>,
 }
 
 /// `[input]`
@@ -29,7 +35,7 @@ pub struct JobFile {
 pub struct InputSection {
     /// File, or `-` for stdin.
     pub path: Option<PathBuf>,
-    /// `lines`, `csv`, `tsv`, `jsonl`; guessed from the name.
+    /// `lines`, `csv`, `tsv`, `jsonl`, `batch`; guessed from the name.
     pub format: Option<String>,
     /// Column that identifies a row.
     pub key: Option<String>,
@@ -39,6 +45,8 @@ pub struct InputSection {
 #[derive(Clone, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RequestSection {
+    /// Whose API it is, by its name among the presets.
+    pub provider: Option<String>,
     /// GET, or POST with a body.
     pub method: Option<String>,
     /// The URL's template.
@@ -76,6 +84,38 @@ pub struct RequestSection {
     pub idempotency_key: Option<FlagOrWord>,
 }
 
+/// `[auth]`
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuthSection {
+    /// A shell command that prints the key.
+    pub command: Option<String>,
+    /// A file with the key.
+    pub file: Option<PathBuf>,
+    /// A token endpoint.
+    pub oauth2: Option<OAuth2Section>,
+    /// The header that the key is sent in; default `Authorization`.
+    pub header: Option<String>,
+    /// What stands before it there; default `Bearer` in `Authorization`, else nothing.
+    pub scheme: Option<String>,
+}
+
+/// `[auth] oauth2 = { … }`
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OAuth2Section {
+    /// The token endpoint.
+    pub token_url: Option<String>,
+    /// The client.
+    pub client_id: Option<String>,
+    /// Environment variable with its secret.
+    pub client_secret_env: Option<String>,
+    /// Environment variable with a refresh token.
+    pub refresh_token_env: Option<String>,
+    /// Scopes, separated by spaces.
+    pub scope: Option<String>,
+}
+
 /// `[quota]`
 #[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -96,6 +136,28 @@ pub struct QuotaSection {
     pub limits: Vec<String>,
     /// Limits as tables.
     pub limit: Vec<LimitSection>,
+    /// Headers in which the provider tells of its limits, where they are not known.
+    pub headers: Vec<HeadersSection>,
+    /// Calls a minute that the provider allows.
+    pub rpm: Option<u64>,
+    /// Tokens a minute, of prompts and answers together.
+    pub tpm: Option<u64>,
+    /// Tokens of prompts a minute.
+    pub itpm: Option<u64>,
+    /// Tokens of answers a minute.
+    pub otpm: Option<u64>,
+    /// Whether the provider counts the tokens that a call took, not those that it could have taken; by
+    /// default as the provider's preset says, else no.
+    pub refund: Option<bool>,
+    /// What is reserved of tokens: `bound`, or `p99` of what answers took.
+    pub reserve: Option<String>,
+    /// The most tokens of an answer whose call sets no limit.
+    pub max_output_tokens: Option<u64>,
+    /// The most tokens that one image, audio or file takes.
+    pub media_tokens: Option<u64>,
+    /// What the job may cost, all its runs together.
+    #[serde(deserialize_with = "amount")]
+    pub max_cost: Option<String>,
     /// Calls at the same time that the provider allows.
     pub concurrency: Option<u64>,
     /// `even` or `burst`.
@@ -104,6 +166,24 @@ pub struct QuotaSection {
     pub partition: Option<String>,
     /// Connections at most.
     pub connections: Option<usize>,
+}
+
+/// `[prices.MODEL]`: for a million tokens.
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PriceSection {
+    /// Of a prompt.
+    #[serde(deserialize_with = "amount")]
+    pub input: Option<String>,
+    /// Of an answer.
+    #[serde(deserialize_with = "amount")]
+    pub output: Option<String>,
+    /// Of a prompt, read from a cache; default: as `input`.
+    #[serde(deserialize_with = "amount")]
+    pub cached_input: Option<String>,
+    /// Of a prompt, written to a cache; default: as `input`.
+    #[serde(deserialize_with = "amount")]
+    pub cache_write: Option<String>,
 }
 
 /// `[[quota.limit]]`
@@ -147,6 +227,31 @@ pub struct LimitSection {
     pub linger: Option<String>,
 }
 
+/// `[[quota.headers]]`
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HeadersSection {
+    /// The name of the limit that they tell of; default: its unit.
+    pub resource: Option<String>,
+    /// `requests`, or what else is counted.
+    pub unit: Option<String>,
+    /// The header that says how much is allowed.
+    pub limit: Option<String>,
+    /// How much is left.
+    pub remaining: Option<String>,
+    /// How much is used.
+    pub used: Option<String>,
+    /// When there is more.
+    pub reset: Option<String>,
+    /// How long to be silent.
+    pub retry_after: Option<String>,
+    /// How times are written: `auto`, `delta`, `delta_ms`, `epoch`, `epoch_ms`, `iso` or `go`.
+    pub format: Option<String>,
+    /// The time over which the limit counts.
+    #[serde(deserialize_with = "duration")]
+    pub window: Option<String>,
+}
+
 /// `[retry]`
 #[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -167,6 +272,26 @@ pub struct RetrySection {
     /// Default 1h.
     #[serde(deserialize_with = "duration")]
     pub max_pause: Option<String>,
+    /// Wait however long the provider asks, instead.
+    pub wait: bool,
+    /// Retries for each hundred rows that are sent for the first time; default `20%`.
+    pub budget: Option<String>,
+    /// What answers mean, where neither status nor headers say it.
+    pub sign: Vec<SignSection>,
+}
+
+/// `[[retry.sign]]`
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SignSection {
+    /// Of answers with these statuses; of all without.
+    pub status: Vec<u16>,
+    /// JSON Pointer into the body.
+    pub at: Option<String>,
+    /// What stands there: one of these words.
+    pub is: Vec<String>,
+    /// `wait`, `cap`, `stop`, `retry` or `fail`.
+    pub means: Option<String>,
 }
 
 /// `[retry.probe]`
@@ -189,12 +314,14 @@ pub struct ProbeSection {
 pub struct OutputSection {
     /// File; stdout without one.
     pub path: Option<PathBuf>,
-    /// `jsonl` or `csv`; guessed from the name.
+    /// `jsonl`, `csv` or `batch`; guessed from the name.
     pub format: Option<String>,
     /// `name=/json/pointer`, for CSV.
     pub select: Vec<String>,
     /// Statuses that are results.
     pub accept: Option<Vec<StatusOrWord>>,
+    /// `{{ expression }}` over `status` and `body`: which answers with an accepted status are results.
+    pub success: Option<String>,
     /// Failures that are tolerated: a number or a percentage.
     pub max_failed: Option<StatusOrWord>,
     /// `completion`, or `input`: at the end results are put in the order of the input.
@@ -235,31 +362,39 @@ impl fmt::Display for StatusOrWord {
 
 /// The text of a duration; a number says seconds.
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    struct DurationVisitor;
-    impl Visitor<'_> for DurationVisitor {
-        type Value = Option<String>;
+    deserializer.deserialize_any(TextOrNumber("a string such as \"30s\", or a number of seconds"))
+}
 
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a string such as \"30s\", or a number of seconds")
-        }
+/// The text of an amount of money.
+fn amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    deserializer.deserialize_any(TextOrNumber("an amount such as \"0.15\""))
+}
 
-        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
-            Ok(None) // TOML has no such value; a job that was kept does
-        }
+/// A text, or a number as it is written shortest; says what was expected.
+struct TextOrNumber(&'static str);
 
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-            Ok(Some(text.to_owned()))
-        }
+impl Visitor<'_> for TextOrNumber {
+    type Value = Option<String>;
 
-        fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<Self::Value, E> {
-            Ok(Some(seconds.to_string()))
-        }
-
-        fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<Self::Value, E> {
-            Ok(Some(seconds.to_string()))
-        }
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
     }
-    deserializer.deserialize_any(DurationVisitor)
+
+    fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+        Ok(None) // TOML has no such value; a job that was kept does
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Some(text.to_owned()))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(Some(number.to_string()))
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Self::Value, E> {
+        Ok(Some(number.to_string()))
+    }
 }
 
 /// A JSON value; what only TOML has becomes a string (dates) or is refused (`inf`, `nan`).
@@ -348,34 +483,5 @@ impl fmt::Debug for RequestSection {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_strings_or_seconds() {
-        let timeout = |value: &str| {
-            let job: Result<JobFile, _> = toml::from_str(&format!("[request]\ntimeout = {value}\n"));
-            job.map(|job| job.request.timeout.unwrap_or_default()).map_err(|error| error.to_string())
-        };
-        assert_eq!(timeout("\"250ms\"").as_deref(), Ok("250ms"));
-        assert_eq!(timeout("30").as_deref(), Ok("30"));
-        assert_eq!(timeout("1.5").as_deref(), Ok("1.5"));
-        let error = timeout("true").unwrap_err();
-        assert!(error.contains("expected a string such as \"30s\", or a number of seconds"), "{error}");
-    }
-
-    #[test]
-    fn json_has_neither_dates_nor_infinity() {
-        let json = |value: &str| {
-            let job: Result<JobFile, _> = toml::from_str(&format!("[request]\njson = {value}\n"));
-            job.map(|job| job.request.json.unwrap_or_default().to_string()).map_err(|error| error.to_string())
-        };
-        let value = "{ b = 1979-05-27, a = [1, 2.5, true, 07:32:00, {}], c = \"{{ row.a }}\" }";
-        let expected = r#"{"b":"1979-05-27","a":[1,2.5,true,"07:32:00",{}],"c":"{{ row.a }}"}"#;
-        assert_eq!(json(value).as_deref(), Ok(expected));
-        for value in ["inf", "{ a = [nan] }"] {
-            let error = json(value).unwrap_err();
-            assert!(error.contains("line 2") && error.contains("JSON has no inf and no nan"), "{error}");
-        }
-    }
-}
+#[path = "file_tests.rs"]
+mod tests;

@@ -7,15 +7,16 @@ use tidegate_core::{Limit, LimitError, Mode, Rule, Unit};
 
 use super::values::duration;
 use super::words::enforcement;
-use super::{CostSpec, JobError, LimitSection, QuotaSection, StatusOrWord};
+use super::{CostSpec, JobError, LimitSection, QuotaSection, StatusOrWord, llm};
 
 /// The limits, and of each how its cost is found where that is not the same for all calls.
-pub(super) fn limits(quota: &QuotaSection) -> Result<Vec<(Limit, CostSpec)>, JobError> {
+pub(super) fn limits(quota: &QuotaSection, refunds: bool) -> Result<Vec<(Limit, CostSpec)>, JobError> {
     let short = quota.limits.iter().map(|text| Ok((text.parse()?, CostSpec::default())));
     let mut limits = short.collect::<Result<Vec<(Limit, CostSpec)>, LimitError>>()?;
     for table in &quota.limit {
         limits.push(limit(table)?);
     }
+    limits.extend(llm::per_minute(quota, refunds)?);
     if let Some(concurrency) = quota.concurrency {
         let amount = NonZeroU64::new(concurrency).ok_or_else(|| {
             JobError::value(
@@ -61,7 +62,7 @@ pub(super) fn mode(quota: &QuotaSection) -> Result<Mode, JobError> {
 /// A `[[quota.limit]]` table.
 fn limit(table: &LimitSection) -> Result<(Limit, CostSpec), JobError> {
     let mut limit = rule(table)?;
-    let mut costs = CostSpec { reserve: None, actual: table.actual.clone() };
+    let mut costs = CostSpec { actual: table.actual.clone(), ..CostSpec::default() };
     match &table.cost {
         None => {}
         Some(StatusOrWord::Number(cost)) => {

@@ -8,7 +8,7 @@ fn file(text: &str) -> Result<QuotaSection, JobError> {
 }
 
 fn table(fields: &str) -> Result<Limit, JobError> {
-    let mut limits = limits(&file(&format!("[[quota.limit]]\n{fields}"))?)?;
+    let mut limits = limits(&file(&format!("[[quota.limit]]\n{fields}"))?, false)?;
     Ok(limits.remove(0).0)
 }
 

@@ -3,9 +3,11 @@
 mod charges;
 mod error;
 mod file;
+mod headers;
 mod identity;
 mod kept;
 mod limits;
+mod llm;
 mod plan;
 mod state;
 mod values;
@@ -19,6 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use http::header::HeaderName;
+use tidegate_core::feedback::Dialects;
 use tidegate_core::{Contract, Limit, Mode, Pacing, Rule, Terms, Time, WallClock};
 use tidegate_quota::Clock;
 use tidegate_quota::store::{Machine, Sqlite, StoreError};
@@ -27,8 +30,9 @@ pub use self::charges::CostSpec;
 pub(crate) use self::charges::{ChargeError, Charges};
 pub use self::error::JobError;
 pub use self::file::{
-    FlagOrWord, InputSection, JobFile, LimitSection, OutputSection, Pairs, ProbeSection, QuotaSection,
-    RequestSection, RetrySection, StatusOrWord,
+    AuthSection, FlagOrWord, HeadersSection, InputSection, JobFile, LimitSection, OAuth2Section,
+    OutputSection, Pairs, PriceSection, ProbeSection, QuotaSection, RequestSection, RetrySection,
+    SignSection, StatusOrWord,
 };
 use self::identity::Identity;
 pub use self::kept::KeptJob;
@@ -36,12 +40,15 @@ use self::limits::{limits, mode};
 pub use self::plan::{Held, HeldFor, Plan, Prepared};
 pub(crate) use self::state::State;
 use self::values::{duration, http_options, request_spec, retry_policy};
+use crate::auth::AuthSpec;
 use crate::http::Options;
+use crate::llm::{Money, Prices, Provider, TokenSpec, provider};
 use crate::log::FailureFilter;
 use crate::retry::RetryPolicy;
+use crate::signs::Signs;
 use crate::sink::{self, OutputFormat, SinkError, Target};
 use crate::source::{Format, InputSpec};
-use crate::template::RequestSpec;
+use crate::template::{BodySpec, RequestSpec, SuccessRule};
 use crate::verdict::Accept;
 
 /// Connections at most where a rate decides how many are needed; few systems let a process have
@@ -66,6 +73,18 @@ pub struct Job {
     pub limits: Vec<Limit>,
     /// How their costs are found where they differ from call to call, in the same order.
     pub costs: Vec<CostSpec>,
+    /// How the provider tells of its limits.
+    pub dialects: Dialects,
+    /// Whose API it is, if that is said.
+    pub provider: Option<&'static Provider>,
+    /// What is declared of tokens beyond what bodies say.
+    pub tokens: TokenSpec,
+    /// What tokens cost.
+    pub(crate) prices: Prices,
+    /// What the job may cost, all its runs together.
+    pub max_cost: Option<Money>,
+    /// Answers say how many tokens they took.
+    pub(crate) speaks_tokens: bool,
     /// The name of the quota; the URL's host if there is none.
     pub quota: Option<String>,
     /// Who shares it.
@@ -86,6 +105,12 @@ pub struct Job {
     pub redirects: u8,
     /// What is sent again.
     pub retry: RetryPolicy,
+    /// Where a key comes from that may expire.
+    pub auth: Option<AuthSpec>,
+    /// What answers say in their bodies.
+    pub signs: Signs,
+    /// Which answers of an accepted status are results; all without.
+    pub success: Option<SuccessRule>,
     /// How the provider is asked about calls of unknown outcome.
     pub probe: Option<ProbeSpec>,
     /// Statuses that are results.
@@ -229,9 +254,13 @@ impl Job {
     ///
     /// # Errors
     /// The first value that is missing or does not make sense.
-    pub fn from_file(file: JobFile) -> Result<Self, JobError> {
+    pub fn from_file(mut file: JobFile) -> Result<Self, JobError> {
         let kept = Arc::new(KeptJob::of(&file));
-        let JobFile { input, request, quota, retry, output } = file;
+        let provider = file.request.provider.as_deref().map(provider).transpose()?;
+        if let Some(provider) = provider {
+            provider.complete(&mut file);
+        }
+        let JobFile { input, request, auth, quota, retry, output, prices } = file;
         let path = input.path.ok_or(JobError::Missing {
             what: "input",
             hint: "name a file of lines, CSV, TSV or JSONL, or `-` for stdin",
@@ -241,8 +270,19 @@ impl Job {
             input_spec.format =
                 Some(format.parse::<Format>().map_err(|e| JobError::value("input.format", e.to_string()))?);
         }
-        let (limits, costs): (Vec<_>, Vec<_>) = limits(&quota)?.into_iter().unzip();
+        // A job that says what it sends does not take that from its rows.
+        input_spec.may_be_batch = request.method.is_none()
+            && request.json.is_none()
+            && request.body.is_none()
+            && request.form.is_none();
+        let (limits, costs): (Vec<_>, Vec<_>) =
+            limits(&quota, provider.is_some_and(|provider| provider.refunds))?.into_iter().unzip();
+        let tokens = llm::token_spec(&quota)?;
+        let prices = llm::prices(&prices)?;
+        let max_cost = llm::max_cost(&quota, &prices)?;
+        let by_tokens = costs.iter().any(|cost: &CostSpec| cost.tokens.is_some());
         let http = http_options(&request)?;
+        let auth = auth.map(|auth| values::auth(auth, &http)).transpose()?;
         let idempotency = values::idempotency(&request)?;
         let probe = values::probe(&retry, &request)?;
         let rated = limits.iter().any(|limit| !matches!(limit.rule(), Rule::Concurrency { .. }));
@@ -261,18 +301,15 @@ impl Job {
             key: input.key,
             redirects: request.redirects.unwrap_or(0),
             request: request_spec(request)?,
-            pacing: match quota.pace.as_deref() {
-                None | Some("even") => Pacing::Even,
-                Some("burst") => Pacing::Burst,
-                Some(other) => {
-                    return Err(JobError::value(
-                        "quota.pace",
-                        format!("`{other}` is not a pace: expected even or burst"),
-                    ));
-                }
-            },
+            pacing: values::pacing(&quota)?,
             limits,
             costs,
+            dialects: headers::dialects(&quota.headers)?,
+            provider,
+            tokens,
+            speaks_tokens: by_tokens || provider.is_some() || !prices.is_empty(),
+            prices,
+            max_cost,
             quota: quota.name.clone(),
             store: quota.store.as_deref().map_or(Ok(StoreSpec::Memory), StoreSpec::parse)?,
             partition: quota.partition.clone(),
@@ -282,29 +319,20 @@ impl Job {
             http,
             retry: retry_policy(&retry)?,
             probe,
+            auth,
+            signs: Signs::new(values::signs(&retry)?),
+            success: output
+                .success
+                .as_deref()
+                .map(|text| SuccessRule::compile(text).map_err(|m| JobError::value("output.success", m)))
+                .transpose()?,
             accept: values::statuses("output.accept", output.accept.as_deref(), Accept::default())?,
-            stop: match &output.max_failed {
-                None => StopPolicy::Never,
-                Some(text) => StopPolicy::parse(&text.to_string()).ok_or_else(|| {
-                    JobError::value(
-                        "output.max_failed",
-                        format!("`{text}` is neither a number nor a percentage such as `2%`"),
-                    )
-                })?,
-            },
+            stop: values::stop_policy(&output)?,
             output: match &output.path {
                 Some(path) if path != Path::new("-") => Target::File(path.clone()),
                 _ => Target::Stdout,
             },
-            format: match output.format.as_deref() {
-                None => None,
-                Some("jsonl") => Some(OutputFormat::Jsonl),
-                Some("csv") => Some(OutputFormat::Csv),
-                Some(other) => {
-                    let message = format!("`{other}` is not an output format: expected jsonl or csv");
-                    return Err(JobError::value("output.format", message));
-                }
-            },
+            format: values::output_format(&output)?,
             select: output
                 .select
                 .iter()
@@ -324,6 +352,21 @@ impl Job {
             idempotency,
             kept,
         })
+    }
+
+    /// The job, now that its rows turn out to be whole requests.
+    fn take_batch(&mut self) -> Result<(), JobError> {
+        if !self.input.may_be_batch {
+            return Err(JobError::value(
+                "input.format",
+                "the rows of a batch bring method and body themselves",
+            )
+            .hinting("leave method and body away; or say input.format = \"jsonl\" and use {{ row.body }}"));
+        }
+        self.request.body = BodySpec::Batch;
+        self.speaks_tokens = true;
+        self.key.get_or_insert_with(|| "custom_id".to_owned());
+        Ok(())
     }
 
     /// The limits on the job's terms, compiled.

@@ -4,20 +4,21 @@ use std::fs;
 use std::time::Duration;
 
 use http::Uri;
-use tidegate_core::{Contract, MemberId};
+use tidegate_core::{Contract, Costs, MemberId};
 use tidegate_quota::store::{Sqlite, Store, Who};
 use tidegate_quota::{Clock, Membership, Partitions};
 
 use super::{
     Charges, CostSpec, Identity, Job, JobError, ProbeSpec, RATED_CONNECTIONS, State, absolute, hex, state,
 };
+use crate::Row;
 use crate::engine::{IdempotencyKeys, Probe};
 use crate::http::{Connector, Origin};
 use crate::log::{self, Micros, Replay, RunRecord, SendsEncoder};
 use crate::report::Before;
-use crate::sink::{self, LogFile, OutputPaths, OutputSpec, Outputs, SinkError, Target};
+use crate::sink::{self, LogFile, OutputFormat, OutputPaths, OutputSpec, Outputs, SinkError, Target};
 use crate::source::{Format, InputSpec, Marker, Source};
-use crate::template::{Input, InputKind, KeyTemplate, Template};
+use crate::template::{BodySpec, Call, Input, InputKind, KeyTemplate, Template};
 
 /// Time beyond a call's own in which it is sure to have been given up.
 const GIVEN_UP: Duration = Duration::from_secs(1);
@@ -91,12 +92,25 @@ impl Plan {
         env: impl Fn(&str) -> Option<String>,
         clock: Clock,
     ) -> Result<Self, JobError> {
+        if let Some(auth) = &mut job.auth {
+            auth.resolve(&env).map_err(|name| {
+                JobError::value("auth.oauth2", format!("the environment variable {name} is not set"))
+            })?;
+        }
         let source = Source::open(&job.input)?;
+        if source.format() == Format::Batch {
+            job.take_batch()?;
+        } else if job.request.body == BodySpec::None
+            && job.provider.is_some_and(|provider| provider.base == job.request.url)
+        {
+            let hint = "give --json '{\"model\": …}', or an input in batch format, whose rows bring it";
+            return Err(JobError::Missing { what: "body, and its rows bring none", hint });
+        }
         let columns = source.columns().cloned();
         let input = Input {
             kind: match source.format() {
                 Format::Csv | Format::Tsv => InputKind::Fields,
-                Format::Jsonl => InputKind::Json,
+                Format::Jsonl | Format::Batch => InputKind::Json,
                 _ => InputKind::Lines,
             },
             columns: columns.as_deref(),
@@ -111,10 +125,15 @@ impl Plan {
         let quota = job.quota.clone().unwrap_or_else(|| host_of(&uri));
         let store = open_store(&mut job, &quota)?;
         let contract = job.contract(clock)?;
-        let charges = Charges::compile(contract.clone(), &job.costs, job.partition.as_deref(), input)?;
+        let charges = Charges::compile(contract.clone(), &job, input)?;
         let key = job.key.as_deref().map(|column| KeyTemplate::compile(column, input)).transpose()?;
         let connector = Connector::new(Origin::try_from(&uri)?, job.http.clone())?;
         Ok(Self { job, source, template, contract, quota, probe, charges, key, clock, connector, store })
+    }
+
+    /// What the call of a row would reserve of each limit; `None` if that cannot be said.
+    pub fn costs(&self, row: &Row, call: &Call) -> Option<Costs> {
+        self.charges.costs(row, call).ok().map(|(costs, _)| costs)
     }
 
     /// Opens the outputs, finds what earlier runs have done, and joins those who use the quota.
@@ -189,14 +208,15 @@ fn open_outputs(
     template: &Template,
     clock: Clock,
 ) -> Result<(Outputs, Option<OutputPaths>, String), JobError> {
-    let spec = OutputSpec {
+    let spec = |id: &str| OutputSpec {
         target: job.output.clone(),
-        format: job.format,
+        format: job.format.or_else(|| as_the_input(source.format(), &job.output)),
+        job: id.to_owned(),
         select: job.select.clone(),
         columns: source.output_columns(),
     };
     let id = new_id();
-    let Target::File(path) = &job.output else { return Ok((sink::open(&spec, clock)?, None, id)) };
+    let Target::File(path) = &job.output else { return Ok((sink::open(&spec(&id), clock)?, None, id)) };
     let paths = OutputPaths::for_output(path);
     refuse_input_as_output(&job.input, &paths)?;
     let mut identity = Identity {
@@ -209,11 +229,20 @@ fn open_outputs(
         id,
     };
     identity.check(path, &paths.state)?;
-    let outputs = sink::open(&spec, clock)?;
+    let outputs = sink::open(&spec(&identity.id), clock)?;
     Marker::check(&job.input, &outputs.before.marks)?;
     identity.store(&paths.state)?;
     job.kept.store(&paths.state)?;
     Ok((outputs, Some(paths), identity.id))
+}
+
+/// Answers to a batch are a batch, unless they are to go into a table.
+fn as_the_input(input: Format, output: &Target) -> Option<OutputFormat> {
+    let plain = match output {
+        Target::Stdout => true,
+        Target::File(path) => OutputFormat::of_name(path) == Some(OutputFormat::Jsonl),
+    };
+    (input == Format::Batch && plain).then_some(OutputFormat::Batch)
 }
 
 /// How the job takes part in its quota.

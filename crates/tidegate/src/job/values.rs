@@ -2,12 +2,20 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
-use http::header::HeaderName;
+use http::header::{AUTHORIZATION, HeaderName};
+use http::{StatusCode, Uri};
 
-use super::{FlagOrWord, JobError, OutputSection, ProbeSpec, RequestSection, RetrySection, StatusOrWord};
+use tidegate_core::Pacing;
+
+use super::{
+    AuthSection, FlagOrWord, JobError, OAuth2Section, OutputSection, ProbeSpec, QuotaSection, RequestSection,
+    RetrySection, SignSection, StatusOrWord, StopPolicy,
+};
+use crate::auth::{AuthSpec, OAuth2, Secret, TokenSource};
 use crate::http::{Http2, Options};
 use crate::retry::{RetryPolicy, parse_duration};
+use crate::signs::{Class, Sign};
+use crate::sink::OutputFormat;
 use crate::template::{BodySpec, RequestSpec};
 use crate::verdict::Accept;
 
@@ -43,6 +51,40 @@ pub(super) fn statuses(
     let Some(list) = list else { return Ok(default) };
     Accept::parse(&list.iter().map(ToString::to_string).collect::<Vec<_>>())
         .map_err(|message| JobError::value(field, message))
+}
+
+/// How sends are spread.
+pub(super) fn pacing(quota: &QuotaSection) -> Result<Pacing, JobError> {
+    match quota.pace.as_deref() {
+        None | Some("even") => Ok(Pacing::Even),
+        Some("burst") => Ok(Pacing::Burst),
+        Some(other) => {
+            Err(JobError::value("quota.pace", format!("`{other}` is not a pace: expected even or burst")))
+        }
+    }
+}
+
+/// How many failures are too many.
+pub(super) fn stop_policy(output: &OutputSection) -> Result<StopPolicy, JobError> {
+    let Some(text) = &output.max_failed else { return Ok(StopPolicy::Never) };
+    StopPolicy::parse(&text.to_string()).ok_or_else(|| {
+        let message = format!("`{text}` is neither a number nor a percentage such as `2%`");
+        JobError::value("output.max_failed", message)
+    })
+}
+
+/// The shape of the output, if it is said.
+pub(super) fn output_format(output: &OutputSection) -> Result<Option<OutputFormat>, JobError> {
+    match output.format.as_deref() {
+        None => Ok(None),
+        Some("jsonl") => Ok(Some(OutputFormat::Jsonl)),
+        Some("csv") => Ok(Some(OutputFormat::Csv)),
+        Some("batch") => Ok(Some(OutputFormat::Batch)),
+        Some(other) => {
+            let message = format!("`{other}` is not an output format: expected jsonl, csv or batch");
+            Err(JobError::value("output.format", message))
+        }
+    }
 }
 
 /// Whether results end up in the order of the input.
@@ -84,6 +126,67 @@ pub(super) fn probe(retry: &RetrySection, request: &RequestSection) -> Result<Op
         done: statuses("retry.probe.done", probe.done.as_deref(), Accept::default())?,
         missing: statuses("retry.probe.missing", probe.missing.as_deref(), missing)?,
     }))
+}
+
+/// Where a key comes from. Secrets are named by their environment variables only.
+pub(super) fn auth(auth: AuthSection, http: &Options) -> Result<AuthSpec, JobError> {
+    let source = match (auth.command, auth.file, auth.oauth2) {
+        (Some(command), None, None) => TokenSource::Command(command),
+        (None, Some(file), None) => TokenSource::File(file),
+        (None, None, Some(oauth2)) => TokenSource::OAuth2(Box::new(oauth2_of(oauth2, http)?)),
+        _ => {
+            return Err(JobError::value("auth", "a key comes from one place")
+                .hinting("give command = \"…\", file = \"…\" or oauth2 = { token_url = \"…\", … }"));
+        }
+    };
+    let name = auth.header.as_deref().unwrap_or("authorization");
+    let header = HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_| JobError::value("auth.header", format!("`{name}` is not the name of a header")))?;
+    let usual = if header == AUTHORIZATION { "Bearer" } else { "" };
+    Ok(AuthSpec { source, header, scheme: auth.scheme.unwrap_or_else(|| usual.to_owned()) })
+}
+
+fn oauth2_of(section: OAuth2Section, http: &Options) -> Result<OAuth2, JobError> {
+    let url = section.token_url.ok_or_else(|| JobError::value("auth.oauth2.token_url", "it is missing"))?;
+    let token_url: Uri =
+        url.parse().map_err(|_| JobError::value("auth.oauth2.token_url", format!("`{url}` is not a URL")))?;
+    Ok(OAuth2 {
+        token_url,
+        client_id: section
+            .client_id
+            .ok_or_else(|| JobError::value("auth.oauth2.client_id", "it is missing"))?,
+        client_secret: section.client_secret_env.map(Secret::of),
+        refresh_token: section.refresh_token_env.map(Secret::of),
+        scope: section.scope,
+        http: http.clone(),
+    })
+}
+
+/// What answers mean, by the job's own words.
+pub(super) fn signs(retry: &RetrySection) -> Result<Vec<Sign>, JobError> {
+    let sign = |section: &SignSection| {
+        let status = |code: &u16| {
+            StatusCode::from_u16(*code)
+                .map_err(|_| JobError::value("retry.sign.status", format!("`{code}` is not a status")))
+        };
+        let statuses = section.status.iter().map(status).collect::<Result<_, _>>()?;
+        let class = match section.means.as_deref() {
+            Some("wait") => Class::Wait,
+            Some("cap") => Class::Cap,
+            Some("stop") => Class::Stop,
+            Some("retry") => Class::Retry,
+            Some("fail") => Class::Fail,
+            other => {
+                let message = format!("`{}` is not a meaning", other.unwrap_or_default());
+                return Err(JobError::value("retry.sign.means", message).hinting(
+                    "wait (too fast), cap (the day's quota is gone), stop (unpaid, revoked), retry or fail",
+                ));
+            }
+        };
+        Sign::new(statuses, section.at.as_deref(), section.is.clone(), class)
+            .map_err(|message| JobError::value("retry.sign", message))
+    };
+    retry.sign.iter().map(sign).collect()
 }
 
 /// The header of idempotency keys, and whether they are added.
@@ -160,7 +263,25 @@ pub(super) fn retry_policy(retry: &RetrySection) -> Result<RetryPolicy, JobError
         policy.unknown = unknown.parse().map_err(|message| JobError::value("retry.unknown", message))?;
     }
     policy.max_elapsed = duration("retry.max_elapsed", retry.max_elapsed.as_deref(), policy.max_elapsed)?;
-    policy.max_pause = duration("retry.max_pause", retry.max_pause.as_deref(), policy.max_pause)?;
+    policy.max_pause = match (&retry.max_pause, retry.wait) {
+        (Some(_), true) => {
+            return Err(JobError::value("retry.wait", "`wait` has no end, and `max_pause` is one")
+                .hinting("leave one of the two away"));
+        }
+        (None, true) => Duration::MAX,
+        (text, false) => duration("retry.max_pause", text.as_deref(), policy.max_pause)?,
+    };
+    if let Some(text) = &retry.budget {
+        policy.budget_percent =
+            text.trim().strip_suffix('%').and_then(|percent| percent.trim().parse().ok()).ok_or_else(
+                || {
+                    JobError::value(
+                        "retry.budget",
+                        format!("`{text}` is not a share: expected one such as `20%`"),
+                    )
+                },
+            )?;
+    }
     Ok(policy)
 }
 

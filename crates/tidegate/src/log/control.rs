@@ -31,6 +31,15 @@ pub enum Control {
     },
     /// What the input looked like so far.
     Input(InputMark),
+    /// What the job has spent, all calls included whose ends the log has told by here.
+    Spent {
+        /// In millionths of a millionth of the currency that prices are in.
+        units: u64,
+        /// Of that, the most that calls can have cost of which it is not known.
+        at_most: u64,
+        /// Calls of which not even that is known.
+        unpriced: u64,
+    },
     /// Rows that had failed, or of unknown outcome, are to be sent again.
     Reopen {
         /// Which.

@@ -7,6 +7,7 @@ use roaring::RoaringTreemap;
 
 use super::control::Rows;
 use super::{Commit, Control, Event, InputMark, LogError, Micros, Outcome, OutputFile, Reader, RunRecord};
+use crate::llm::{Money, Spent};
 use crate::sink::Done;
 
 /// A log, read to its end.
@@ -41,6 +42,8 @@ pub(crate) struct Replay {
     pub(crate) over_wall_ms: Option<u64>,
     /// The latest time that it tells of.
     pub(crate) latest: Micros,
+    /// What was spent.
+    pub(crate) spent: Spent,
     /// Where the log goes on.
     pub(crate) length: u64,
     /// A call that has just ended: its row, its number, and whether its outcome is unknown.
@@ -215,6 +218,9 @@ impl Replay {
                 if let Some(run) = &mut self.last {
                     run.member = Some(id);
                 }
+            }
+            Control::Spent { units, at_most, unpriced } => {
+                self.spent = Spent { money: Money(units), at_most: Money(at_most), unpriced };
             }
             Control::Partition { .. } => {}
         }

@@ -6,4 +6,6 @@ mod summary;
 mod worst;
 
 pub use stats::{Before, Snapshot, Stats};
-pub use summary::{IncidentReport, LatencyMs, LimitUse, Summary};
+pub use summary::{
+    Cost, IgnoredHeader, IncidentReport, LatencyMs, LimitUse, OthersReport, Summary, TokenUse, ToldLimit,
+};

@@ -4,15 +4,20 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use tidegate_core::{Contract, Incident, Limit, Mode, Rule, Time};
+use tidegate_core::{Contract, Incident, Limit, Mode, Others, Rule, Time};
 
 use super::sends::Sends;
-use super::summary::{IncidentReport, LatencyMs, LimitUse, Summary};
+use super::summary::{
+    IgnoredHeader, IncidentReport, LatencyMs, LimitUse, OthersReport, Summary, TokenUse, ToldLimit,
+};
 use super::worst::WorstWindow;
+use crate::llm::{Money, Usage};
 use crate::verdict::Cause;
 
 /// Incidents that are told of; more say the same.
 const MOST_INCIDENTS: usize = 20;
+/// Header fields that make no sense, of which that is said.
+const MOST_IGNORED: usize = 10;
 
 /// All that is counted in a run.
 #[derive(Debug)]
@@ -29,8 +34,15 @@ pub struct Stats {
     throttled: u64,
     retried: BTreeMap<Cause, u64>,
     incidents: Vec<IncidentReport>,
+    capped: u64,
+    refused: u64,
+    refreshed: u64,
+    others: BTreeMap<usize, OthersReport>,
+    told: BTreeMap<usize, u64>,
+    ignored: BTreeMap<Box<str>, IgnoredHeader>,
     in_flight: u64,
     peak_in_flight: u64,
+    tokens: TokenUse,
     before: Before,
 }
 
@@ -66,6 +78,10 @@ pub struct Snapshot {
     pub in_flight: u64,
     /// Calls per second over the last seconds.
     pub rate: f64,
+    /// Tokens that answers say they took: of prompts, and of answers.
+    pub tokens: (u64, u64),
+    /// What the job has cost so far, all its runs together.
+    pub cost: Option<Money>,
 }
 
 impl Stats {
@@ -97,8 +113,15 @@ impl Stats {
             throttled: 0,
             retried: BTreeMap::new(),
             incidents: Vec::new(),
+            capped: 0,
+            refused: 0,
+            refreshed: 0,
+            others: BTreeMap::new(),
+            told: BTreeMap::new(),
+            ignored: BTreeMap::new(),
             in_flight: 0,
             peak_in_flight: 0,
+            tokens: TokenUse::default(),
             before,
         }
     }
@@ -156,6 +179,62 @@ impl Stats {
         }
     }
 
+    /// The quota of a day or a month is used up.
+    pub fn capped(&mut self) {
+        self.capped += 1;
+    }
+
+    /// The provider says that nothing more is to be had.
+    pub fn refused(&mut self) {
+        self.refused += 1;
+    }
+
+    /// A key was fetched.
+    pub fn refreshed(&mut self) {
+        self.refreshed += 1;
+    }
+
+    /// More of a limit is used than can be ours.
+    pub fn others(&mut self, others: Others) {
+        let limit = || self.limits[others.limit].0.to_string();
+        let report = self.others.entry(others.limit).or_insert_with(|| OthersReport {
+            limit: limit(),
+            most: 0,
+            of: others.amount,
+            answers: 0,
+        });
+        report.answers += 1;
+        if others.units > report.most {
+            (report.most, report.of) = (others.units, others.amount);
+        }
+    }
+
+    /// The provider says another amount than was declared.
+    pub fn told(&mut self, limit: usize, amount: u64) {
+        self.told.insert(limit, amount);
+    }
+
+    /// A header field made no sense.
+    pub fn ignored(&mut self, field: &str, why: &'static str) {
+        if let Some(ignored) = self.ignored.get_mut(field) {
+            ignored.times += 1;
+        } else if self.ignored.len() < MOST_IGNORED {
+            let ignored = IgnoredHeader { field: field.to_owned(), why: why.to_owned(), times: 1 };
+            self.ignored.insert(field.into(), ignored);
+        }
+    }
+
+    /// An answer says what it took; of the limit of tokens so much was reserved for it, and so much was used.
+    pub(crate) fn took(&mut self, usage: &Usage, reserved: u64, used: u64) {
+        let tokens = &mut self.tokens;
+        tokens.answers += 1;
+        tokens.input += usage.input;
+        tokens.cached_input += usage.cached;
+        tokens.output += usage.output;
+        tokens.reserved += reserved;
+        tokens.used += used;
+    }
+
     /// A row goes back to be sent again.
     pub fn retried(&mut self, cause: Cause) {
         *self.retried.entry(cause).or_default() += 1;
@@ -193,6 +272,8 @@ impl Stats {
             attempts: self.attempts,
             in_flight: self.in_flight,
             rate: self.sends.recent_rate(now, Duration::from_secs(3)),
+            tokens: (self.tokens.input, self.tokens.output),
+            cost: None,
         }
     }
 
@@ -243,7 +324,19 @@ impl Stats {
                         .map(|window| window.worst().saturating_mul(limit.cost().unwrap_or(1))),
                 })
                 .collect(),
+            tokens: (self.tokens.answers > 0).then_some(self.tokens),
+            cost: None,
             incidents: self.incidents.clone(),
+            capped: self.capped,
+            refused: self.refused,
+            keys_fetched: self.refreshed,
+            others: self.others.values().cloned().collect(),
+            told: self
+                .told
+                .iter()
+                .map(|(limit, amount)| ToldLimit { limit: self.limits[*limit].0.to_string(), told: *amount })
+                .collect(),
+            ignored_headers: self.ignored.values().cloned().collect(),
             resumed_after_kill: false,
         }
     }

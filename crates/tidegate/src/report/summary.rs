@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::llm::Money;
+
 /// What a run did, as `summary.json` in the job's folder says it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -21,8 +23,17 @@ pub struct Summary {
     pub unknown: u64,
     /// Calls sent in this run.
     pub attempts: u64,
-    /// Answers of 429 in this run.
+    /// Answers in this run that asked to wait: 429, and what says the same.
     pub throttled: u64,
+    /// Answers in this run that said that the quota of a day or a month is used up.
+    #[serde(default)]
+    pub capped: u64,
+    /// Answers in this run that said that nothing more is to be had: unpaid, or a key that is no longer good.
+    #[serde(default)]
+    pub refused: u64,
+    /// Keys fetched in this run, by `[auth]`.
+    #[serde(default)]
+    pub keys_fetched: u64,
     /// Rows that were sent again in this run.
     pub retried: u64,
     /// The same by cause: `429`, `503`, `timeout`, `network`, `not_sent`.
@@ -41,12 +52,55 @@ pub struct Summary {
     pub peak_in_flight: u64,
     /// Each limit, and the most that any of its windows can have held.
     pub limits: Vec<LimitUse>,
+    /// What answers say that they took, in this run; absent if none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<TokenUse>,
+    /// What the job has cost, all its runs together; absent without prices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
     /// Rejections that the declared limits say cannot be, the first twenty: either a limit is
     /// declared wrong, or somebody else uses it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub incidents: Vec<IncidentReport>,
+    /// Limits of which more is used than can be this job's, by the provider's headers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<OthersReport>,
+    /// Limits that are not what was declared, by the provider's headers. A greater one is never taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told: Vec<ToldLimit>,
+    /// Header fields about limits that made no sense and were not obeyed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignored_headers: Vec<IgnoredHeader>,
     /// The run before was killed.
     pub resumed_after_kill: bool,
+}
+
+/// Tokens, by what answers say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TokenUse {
+    /// Answers that say it.
+    pub answers: u64,
+    /// Of prompts, those from a cache included.
+    pub input: u64,
+    /// Of these, from a cache.
+    pub cached_input: u64,
+    /// Of answers.
+    pub output: u64,
+    /// What was reserved for these calls of the first limit of tokens; 0 without one.
+    pub reserved: u64,
+    /// What they took of it.
+    pub used: u64,
+}
+
+/// What a job has cost; amounts in the currency of its prices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Cost {
+    /// All together.
+    pub spent: Money,
+    /// Of that, the most that calls can have cost whose answers never came, or did not say.
+    pub at_most: Money,
+    /// Calls that are in none of these: their model has no price, or their answer says nothing.
+    pub unpriced: u64,
 }
 
 /// An unexpected rejection.
@@ -62,6 +116,39 @@ pub struct IncidentReport {
     pub paused_s: f64,
     /// What the provider asked for, in seconds.
     pub retry_after_s: Option<f64>,
+}
+
+/// Somebody else uses the key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OthersReport {
+    /// The limit.
+    pub limit: String,
+    /// The most of it, at any time, that cannot have been ours.
+    pub most: u64,
+    /// Of so many.
+    pub of: u64,
+    /// Answers that showed it.
+    pub answers: u64,
+}
+
+/// What the provider says a limit is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToldLimit {
+    /// The limit as it was declared.
+    pub limit: String,
+    /// The amount that the provider told last.
+    pub told: u64,
+}
+
+/// A header field that makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IgnoredHeader {
+    /// Its name.
+    pub field: String,
+    /// What is wrong with it.
+    pub why: String,
+    /// How often.
+    pub times: u64,
 }
 
 /// Latencies in milliseconds.

@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::SinkError;
+use super::scan::LineStart;
 
 /// An output file.
 #[derive(Debug)]
@@ -126,6 +127,23 @@ impl Appended {
         let read = |source| SinkError::Read { path: self.path.clone(), source };
         self.read_from(end - 1)?.read_exact(&mut last).map_err(read)?;
         if last == *b"\n" { Ok(()) } else { Err(SinkError::Changed { path: self.path.clone(), at: end }) }
+    }
+
+    /// Refuses a file whose first line is not of this shape: the job was run with another before.
+    pub(super) fn begins_like(&self, start: LineStart) -> Result<(), SinkError> {
+        if self.length == 0 {
+            return Ok(());
+        }
+        let mut head = Vec::new();
+        let read = |source| SinkError::Read { path: self.path.clone(), source };
+        let prefix = start.prefix();
+        self.read_from(0)?.take(prefix.len() as u64).read_to_end(&mut head).map_err(read)?;
+        // Zeros are what a crashed system leaves: `scan` has the last word.
+        if prefix.starts_with(&head) || head.iter().all(|byte| *byte == 0) {
+            Ok(())
+        } else {
+            Err(SinkError::NotOurs { path: self.path.clone(), line: 1 })
+        }
     }
 
     fn unopened(&self, source: io::Error) -> SinkError {

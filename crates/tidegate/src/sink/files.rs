@@ -13,10 +13,10 @@ use tidegate_core::Time;
 use tidegate_quota::Clock;
 
 use super::appended::{Appended, append_private};
-use super::csv::Table;
 use super::log_file::LogFile;
 use super::mend::Mending;
 use super::rewrite::sync_folder;
+use super::shape::Shape;
 use super::{Batch, OutputPaths, SinkError};
 use crate::log::{self, Control, OutputFile, Replay, Rows, RunRecord, SendsEncoder};
 
@@ -64,7 +64,7 @@ impl Files {
     /// Looks at the files, and says what the log tells of them; changes nothing that was there.
     pub(super) fn open(
         paths: &OutputPaths,
-        table: Option<&Table>,
+        shape: &Shape,
         clock: Clock,
     ) -> Result<(Self, Replay), SinkError> {
         create_state_folder(&paths.state)?;
@@ -73,14 +73,18 @@ impl Files {
         let known = Replay::read(&log_path)?;
         let is_new = known.is_none();
         let mut replay = known.unwrap_or_default();
-        let header = |file| match (table, file) {
-            (None, _) => &[][..],
-            (Some(table), OutputFile::Results) => &table.results_header,
-            (Some(table), _) => &table.failures_header,
+        let header = |file| match (shape, file) {
+            (Shape::Table(table), OutputFile::Results) => &table.results_header,
+            (Shape::Table(table), _) => &table.failures_header,
+            _ => &[][..],
         };
         let of = |file: OutputFile| Appended::look(paths.of(file), header(file));
         let files = [of(OutputFile::Results)?, of(OutputFile::Failed)?, of(OutputFile::Unknown)?];
-        let mending = Mending::find(&files, &log_path, is_new, table.is_some(), &mut replay)?;
+        let start = shape.line_start();
+        if let Some(start) = start {
+            files.iter().try_for_each(|file| file.begins_like(start))?;
+        }
+        let mending = Mending::find(&files, &log_path, is_new, start, &mut replay)?;
         let log = LogFile::open(&log_path, replay.length)?;
         let beside = Beside {
             paths: paths.clone(),

@@ -1,7 +1,7 @@
 //! The pure half of the sink: rows to bytes.
 
-use super::csv::Table;
 use super::jsonl;
+use super::shape::Shape;
 use super::stamp::Stamp;
 use super::{Failure, Finished};
 use crate::log::{Commit, Control, End, EndsEncoder, OutputFile};
@@ -9,8 +9,7 @@ use crate::log::{Commit, Control, End, EndsEncoder, OutputFile};
 /// Turns finished rows into bytes of a [`Batch`]; does no I/O.
 #[derive(Debug)]
 pub struct Formatter {
-    /// `None`: JSONL.
-    table: Option<Table>,
+    shape: Shape,
     /// Failures go where results go (stdout), and there is no log.
     merged: bool,
     stamp: Stamp,
@@ -28,8 +27,8 @@ pub struct Batch {
 }
 
 impl Formatter {
-    pub(super) fn new(table: Option<Table>, merged: bool) -> Self {
-        Self { table, merged, stamp: Stamp::default(), log: EndsEncoder::default() }
+    pub(super) fn new(shape: Shape, merged: bool) -> Self {
+        Self { shape, merged, stamp: Stamp::default(), log: EndsEncoder::default() }
     }
 
     /// Adds the row to the batch, and the end of the call that brought it.
@@ -39,15 +38,21 @@ impl Formatter {
         let file = if self.merged { OutputFile::Results } else { OutputFile::of(kind) };
         let out = &mut batch.lines[file.index()];
         let start = out.len();
-        match &self.table {
-            None => jsonl::write(row, &mut self.stamp, out),
-            Some(table) => table.write(row, out),
+        match &self.shape {
+            Shape::Jsonl => jsonl::write(row, &mut self.stamp, out),
+            Shape::Table(table) => table.write(row, out),
+            Shape::Batch(batch) => batch.write(row, out),
         }
         if !self.merged {
             let (length, status) = ((out.len() - start) as u64, row.status.unwrap_or(0));
             let commit = Commit { row: row.index, file, length, kind, status };
             self.log.put(call, Some(&commit), &mut batch.log);
         }
+    }
+
+    /// Whether lines say by which number the provider knows the call.
+    pub(crate) fn wants_request_ids(&self) -> bool {
+        matches!(self.shape, Shape::Batch(_))
     }
 
     /// Adds something else to the log.

@@ -10,11 +10,11 @@ use crate::json;
 use crate::row::{Record, write_json_str};
 
 /// How much of an unwanted answer is kept with its failure.
-const MAX_FAILED_BODY: usize = 64 << 10;
+pub(super) const MAX_FAILED_BODY: usize = 64 << 10;
 
 pub(super) fn write(row: &Finished<'_>, stamp: &mut Stamp, out: &mut Vec<u8>) {
     // The prefix by which `scan` knows our lines.
-    out.extend_from_slice(super::scan::PREFIX);
+    out.extend_from_slice(super::scan::INDEX);
     write_number(row.index, out);
     if let Some(key) = row.key {
         out.extend_from_slice(b",\"key\":");
@@ -57,7 +57,7 @@ pub(super) fn write(row: &Finished<'_>, stamp: &mut Stamp, out: &mut Vec<u8>) {
     out.extend_from_slice(b"}\n");
 }
 
-fn write_number(number: impl itoa::Integer, out: &mut Vec<u8>) {
+pub(super) fn write_number(number: impl itoa::Integer, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
@@ -91,7 +91,7 @@ fn write_body(body: &[u8], out: &mut Vec<u8>) {
 }
 
 /// The start of a body, not ending within a character.
-fn cut(body: &[u8]) -> &[u8] {
+pub(super) fn cut(body: &[u8]) -> &[u8] {
     let mut end = MAX_FAILED_BODY.min(body.len());
     let is_continuation = |at: usize| body.get(at).is_some_and(|byte| byte & 0xc0 == 0x80);
     for _ in 0..3 {

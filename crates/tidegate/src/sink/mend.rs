@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::appended::{Appended, inode};
+use super::scan::LineStart;
 use super::{FailureKind, SinkError, scan};
 use crate::log::{Commit, Control, EndsEncoder, Micros, OutputFile, Replay, rows_beyond};
 
@@ -32,7 +33,7 @@ impl Mending {
         files: &[Appended; 3],
         log: &Path,
         is_new: bool,
-        is_table: bool,
+        start: Option<LineStart>,
         replay: &mut Replay,
     ) -> Result<Self, SinkError> {
         let mut this = Self::default();
@@ -43,13 +44,14 @@ impl Mending {
                 this.lost(file, appended, log, replay)?;
             } else {
                 appended.has_line_end_at(end)?;
-                if length > end && is_table {
-                    if is_new {
+                match start {
+                    _ if length <= end => {}
+                    None if is_new => {
                         let path = appended.path.clone();
                         return Err(SinkError::NoLog { path, log: log.to_owned() });
                     }
-                } else if length > end {
-                    this.recover(file, appended, end, replay)?;
+                    None => {}
+                    Some(start) => this.recover(file, appended, (start, end), replay)?,
                 }
             }
         }
@@ -133,7 +135,7 @@ impl Mending {
         &mut self,
         file: OutputFile,
         appended: &Appended,
-        from: u64,
+        (start, from): (LineStart, u64),
         replay: &mut Replay,
     ) -> Result<(), SinkError> {
         let mut bytes = appended.read_from(from)?;
@@ -144,12 +146,12 @@ impl Mending {
             self.found.push(commit);
         };
         if file == OutputFile::Results {
-            scan::scan(&mut bytes, &appended.path, |index, length| found(index, length, None))?;
+            scan::scan(&mut bytes, &appended.path, start, |index, length| found(index, length, None))?;
             return Ok(());
         }
         // Only few, and none is long.
         let mut lines = Vec::new();
-        scan::scan(&mut bytes, &appended.path, |index, length| lines.push((index, length)))?;
+        scan::scan(&mut bytes, &appended.path, start, |index, length| lines.push((index, length)))?;
         let mut text = BufReader::new(appended.read_from(from)?);
         for (index, length) in lines {
             let mut line = Vec::new();
@@ -166,16 +168,24 @@ fn failure_in(line: &[u8], file: OutputFile) -> (FailureKind, u16) {
     #[derive(Deserialize)]
     struct Line {
         status: Option<u16>,
+        /// Of a batch.
+        response: Option<Response>,
         error: Error,
     }
     #[derive(Deserialize)]
+    struct Response {
+        status_code: u16,
+    }
+    #[derive(Deserialize)]
     struct Error {
+        #[serde(alias = "code")]
         kind: String,
     }
     let line: Option<Line> = serde_json::from_slice(line).ok();
     let kind = line.as_ref().and_then(|line| FailureKind::from_word(&line.error.kind));
     let default = if file == OutputFile::Unknown { FailureKind::Unknown } else { FailureKind::Status };
-    (kind.unwrap_or(default), line.and_then(|line| line.status).unwrap_or(0))
+    let status = line.and_then(|line| line.status.or(line.response.map(|response| response.status_code)));
+    (kind.unwrap_or(default), status.unwrap_or(0))
 }
 
 /// The name of the output that a state folder belongs to.

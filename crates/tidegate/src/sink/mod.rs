@@ -13,6 +13,7 @@
 //! ```
 
 mod appended;
+mod batch;
 mod csv;
 mod error;
 mod files;
@@ -24,6 +25,7 @@ mod paths;
 mod rewrite;
 mod scan;
 mod select;
+mod shape;
 mod stamp;
 
 use std::ffi::OsStr;
@@ -41,6 +43,7 @@ pub(crate) use self::log_file::LogFile;
 use self::mend::output_of;
 pub use self::paths::OutputPaths;
 pub use self::select::{Select, SelectError};
+use self::shape::Shape;
 use crate::log::{OutputFile, Replay};
 use crate::row::{Record, RowFault};
 
@@ -61,6 +64,8 @@ pub struct Finished<'a> {
     pub sent_at: Option<SystemTime>,
     /// How long the last attempt took to its last byte.
     pub latency: Option<Duration>,
+    /// By this the provider knows the last call, if it has said so.
+    pub request_id: Option<&'a str>,
     /// Body of the last answer, decompressed.
     pub body: Option<&'a [u8]>,
     /// `None`: a result. `Some`: a failure.
@@ -152,6 +157,8 @@ pub struct OutputSpec {
     pub target: Target,
     /// `None`: guessed from the file's name, JSONL for stdout.
     pub format: Option<OutputFormat>,
+    /// The job's own number, of which a batch's ids are made.
+    pub job: String,
     /// Values taken from JSON bodies into columns of a CSV output.
     pub select: Vec<Select>,
     /// The input's columns in a CSV output:
@@ -175,6 +182,8 @@ pub enum OutputFormat {
     Jsonl,
     /// The input's columns and the selected values.
     Csv,
+    /// One answer a line, as the batch endpoints of LLM providers give them.
+    Batch,
 }
 
 impl OutputFormat {
@@ -265,19 +274,20 @@ pub fn open(spec: &OutputSpec, clock: Clock) -> Result<Outputs, SinkError> {
     match (format, &spec.target, spec.select.is_empty()) {
         (OutputFormat::Csv, Target::Stdout, _) => return Err(SinkError::CsvOnStdout),
         (OutputFormat::Csv, _, true) => return Err(SinkError::CsvWithoutSelect),
-        (OutputFormat::Jsonl, _, false) => return Err(SinkError::SelectWithoutCsv),
+        (OutputFormat::Jsonl | OutputFormat::Batch, _, false) => return Err(SinkError::SelectWithoutCsv),
         _ => {}
     }
-    let table = match format {
-        OutputFormat::Jsonl => None,
-        OutputFormat::Csv => Some(csv::Table::new(&spec.columns, &spec.select)?),
+    let shape = match format {
+        OutputFormat::Jsonl => Shape::Jsonl,
+        OutputFormat::Csv => Shape::Table(csv::Table::new(&spec.columns, &spec.select)?),
+        OutputFormat::Batch => Shape::Batch(batch::BatchLines::new(&spec.job)),
     };
     let (files, before) = match &spec.target {
         Target::Stdout => (Files::stdout(), Replay::default()),
-        Target::File(path) => Files::open(&OutputPaths::for_output(path), table.as_ref(), clock)?,
+        Target::File(path) => Files::open(&OutputPaths::for_output(path), &shape, clock)?,
     };
     let merged = spec.target == Target::Stdout;
-    Ok(Outputs { formatter: Formatter::new(table, merged), files, before })
+    Ok(Outputs { formatter: Formatter::new(shape, merged), files, before })
 }
 
 #[cfg(test)]

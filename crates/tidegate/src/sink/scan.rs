@@ -7,18 +7,43 @@ use std::path::Path;
 use super::SinkError;
 use memchr::memchr;
 
-/// How every line of ours begins; the row's index and a comma follow.
-pub(super) const PREFIX: &[u8] = b"{\"index\":";
+/// How the lines of JSONL outputs begin; the row's index and a comma follow.
+pub(super) const INDEX: &[u8] = b"{\"index\":";
+/// How the lines of batches begin; so many hex digits, `_`, the row's index and a quote follow.
+pub(super) const ID: &[u8] = b"{\"id\":\"batch_req_";
+pub(super) const ID_DIGITS: usize = 16;
 
-/// The longest index has 20 digits.
-const HEAD: usize = PREFIX.len() + 20 + 1;
+/// Longer than the start of any line up to its index, which has 20 digits at most.
+const HEAD: usize = 64;
 const CHUNK: usize = 256 << 10;
+
+/// How lines say whose they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LineStart {
+    Jsonl,
+    Batch,
+}
+
+/// What the start of a line is.
+#[derive(Debug, PartialEq, Eq)]
+enum Start {
+    /// Of this row.
+    Row(u64),
+    /// It may become one of ours.
+    Open,
+    Foreign,
+}
 
 /// Tells of each whole line its row's index and its length in bytes. What follows the last is a line
 /// that a killed process did not finish.
-pub(super) fn scan(file: &mut File, path: &Path, mut found: impl FnMut(u64, u64)) -> Result<(), SinkError> {
+pub(super) fn scan(
+    file: &mut File,
+    path: &Path,
+    start: LineStart,
+    mut found: impl FnMut(u64, u64),
+) -> Result<(), SinkError> {
     let failed = |source| SinkError::Read { path: path.to_owned(), source };
-    let mut lines = Lines::default();
+    let mut lines = Lines::new(start);
     let mut chunk = vec![0; CHUNK];
     loop {
         let count = match file.read(&mut chunk) {
@@ -42,8 +67,8 @@ pub(super) fn scan(file: &mut File, path: &Path, mut found: impl FnMut(u64, u64)
 }
 
 /// The line that is being read, of which only the head and the last byte matter.
-#[derive(Default)]
 struct Lines {
+    start: LineStart,
     head: Vec<u8>,
     last: u8,
     /// Bytes of the line so far.
@@ -55,6 +80,10 @@ struct Lines {
 }
 
 impl Lines {
+    fn new(start: LineStart) -> Self {
+        Self { start, head: Vec::new(), last: 0, length: 0, whole: 0, count: 0 }
+    }
+
     /// The line goes on after `part`.
     fn hold(&mut self, part: &[u8]) {
         let missing = HEAD.saturating_sub(self.head.len()).min(part.len());
@@ -66,10 +95,10 @@ impl Lines {
     /// The line ends after `part`: its index, or `None` when it is not ours.
     fn finish(&mut self, part: &[u8]) -> Option<u64> {
         let index = if self.length == 0 {
-            part.ends_with(b"}").then(|| parse(part))??
+            part.ends_with(b"}").then(|| self.start.row(part))??
         } else {
             self.hold(part);
-            let index = (self.last == b'}').then(|| parse(&self.head))??;
+            let index = (self.last == b'}').then(|| self.start.row(&self.head))??;
             self.head.clear();
             self.whole += self.length - part.len() as u64;
             self.length = 0;
@@ -84,12 +113,7 @@ impl Lines {
     /// without a last line end must not be cut; zeros are what a crashed system leaves where it
     /// had no time to write.
     fn tail_may_be_ours(&self) -> bool {
-        let is_start = self.head.len() < PREFIX.len() && PREFIX.starts_with(&self.head);
-        let digits = self.head.strip_prefix(PREFIX).map(|rest| rest.strip_suffix(b",").unwrap_or(rest));
-        is_start
-            || digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_digit))
-            || parse(&self.head).is_some()
-            || self.head.iter().all(|byte| *byte == 0)
+        self.start.of(&self.head) != Start::Foreign || self.head.iter().all(|byte| *byte == 0)
     }
 
     fn foreign(&self, path: &Path) -> SinkError {
@@ -97,15 +121,78 @@ impl Lines {
     }
 }
 
-fn parse(line: &[u8]) -> Option<u64> {
-    let rest = line.strip_prefix(PREFIX)?;
-    let mut index = 0_u64;
-    for (i, byte) in rest.iter().enumerate() {
-        match byte {
-            b'0'..=b'9' => index = index.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?,
-            b',' if i > 0 => return Some(index),
-            _ => return None,
+impl LineStart {
+    /// What every line begins with.
+    pub(super) fn prefix(self) -> &'static [u8] {
+        match self {
+            Self::Jsonl => INDEX,
+            Self::Batch => ID,
         }
     }
-    None
+
+    /// Whose line begins with `head`.
+    fn row(self, head: &[u8]) -> Option<u64> {
+        match self.of(head) {
+            Start::Row(row) => Some(row),
+            Start::Open | Start::Foreign => None,
+        }
+    }
+
+    fn of(self, head: &[u8]) -> Start {
+        let prefix = self.prefix();
+        let Some(mut rest) = head.strip_prefix(prefix) else {
+            return if prefix.starts_with(head) { Start::Open } else { Start::Foreign };
+        };
+        if self == Self::Batch {
+            let digits = rest.len().min(ID_DIGITS);
+            if !rest[..digits].iter().all(u8::is_ascii_hexdigit) {
+                return Start::Foreign;
+            }
+            rest = match rest[digits..].split_first() {
+                None => return Start::Open,
+                Some((b'_', rest)) => rest,
+                Some(_) => return Start::Foreign,
+            };
+        }
+        let end = if self == Self::Batch { b'"' } else { b',' };
+        let mut index = 0_u64;
+        for (i, byte) in rest.iter().enumerate() {
+            match byte {
+                b'0'..=b'9' => {
+                    let next = index.checked_mul(10).and_then(|n| n.checked_add(u64::from(byte - b'0')));
+                    let Some(next) = next else { return Start::Foreign };
+                    index = next;
+                }
+                byte if *byte == end && i > 0 => return Start::Row(index),
+                _ => return Start::Foreign,
+            }
+        }
+        Start::Open
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn starts_of_lines() {
+        let jsonl = |head: &str| LineStart::Jsonl.of(head.as_bytes());
+        assert_eq!(jsonl(r#"{"index":17,"key""#), Start::Row(17));
+        let id = r#"{"id":"batch_req_0123456789abcdef_17","custom_id""#;
+        assert_eq!(LineStart::Batch.of(id.as_bytes()), Start::Row(17));
+        for cut in 0..36 {
+            assert_eq!(LineStart::Batch.of(&id.as_bytes()[..cut]), Start::Open, "{cut}");
+        }
+        for (kind, foreign) in [
+            (LineStart::Jsonl, r#"{"id":1}"#),
+            (LineStart::Jsonl, r#"{"index":,"#),
+            (LineStart::Jsonl, r#"{"index":99999999999999999999,"#),
+            (LineStart::Batch, r#"{"index":17,"#),
+            (LineStart::Batch, r#"{"id":"batch_req_0123456789abcdeg_17","#),
+            (LineStart::Batch, r#"{"id":"batch_req_0123456789abcdef0_17","#),
+        ] {
+            assert_eq!(kind.of(foreign.as_bytes()), Start::Foreign, "{foreign}");
+        }
+    }
 }

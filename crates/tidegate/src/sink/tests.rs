@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::*;
 
+mod batch;
 mod crash;
 
 /// Opens an output and begins a run.
@@ -20,6 +21,7 @@ fn lines_spec(path: &Path) -> OutputSpec {
     OutputSpec {
         target: Target::File(path.to_owned()),
         format: None,
+        job: "7".to_owned(),
         select: Vec::new(),
         columns: Arc::new(["line".to_owned()]),
     }
@@ -40,6 +42,7 @@ fn success(index: u64, record: &Record) -> Finished<'_> {
         attempts: 1,
         sent_at: Some(UNIX_EPOCH + Duration::from_millis(1_795_323_600_123)),
         latency: Some(Duration::from_micros(61_999)),
+        request_id: None,
         body: Some(br#"{"ok":true}"#),
         error: None,
     }
@@ -55,7 +58,7 @@ fn line(index: u64) -> Record {
 
 fn text_of(row: &Finished<'_>) -> String {
     let mut batch = Batch::default();
-    Formatter::new(None, true).append(row, None, &mut batch);
+    Formatter::new(Shape::Jsonl, true).append(row, None, &mut batch);
     let text = String::from_utf8(batch.lines[0].clone()).unwrap();
     assert_eq!(text.matches('\n').count(), 1, "one line: {text}");
     serde_json::from_str::<&RawValue>(&text).unwrap();
@@ -106,6 +109,7 @@ fn failure_lines() {
         attempts: 0,
         sent_at: None,
         latency: None,
+        request_id: None,
         body: None,
         error: Some(&error),
     };
@@ -300,7 +304,7 @@ fn a_full_disk_is_named_and_closes_the_output() {
 
 #[test]
 fn batches_are_reused() {
-    let (mut formatter, mut batch) = (Formatter::new(None, false), Batch::default());
+    let (mut formatter, mut batch) = (Formatter::new(Shape::Jsonl, false), Batch::default());
     assert!(batch.is_empty());
     let record = line(0);
     formatter.append(&Finished { body: Some(&vec![b' '; 4 << 20]), ..success(0, &record) }, None, &mut batch);

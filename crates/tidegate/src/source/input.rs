@@ -1,4 +1,4 @@
-//! Where rows come from: file or stdin, packed or not, in one of four formats.
+//! Where rows come from: file or stdin, packed or not, in one of five formats.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -16,6 +16,8 @@ pub struct InputSpec {
     pub input: Input,
     /// `None`: guessed from the file's name, lines for stdin.
     pub format: Option<Format>,
+    /// JSONL whose first record is a request is taken for a batch, where no format is given.
+    pub may_be_batch: bool,
     /// Longest record in bytes; a longer one is a fault of its row.
     pub max_record: usize,
 }
@@ -23,7 +25,7 @@ pub struct InputSpec {
 impl InputSpec {
     /// The input at `path` (`-` is stdin), everything else guessed.
     pub fn new(path: impl AsRef<Path>) -> Self {
-        Self { input: Input::new(path), format: None, max_record: DEFAULT_MAX_RECORD }
+        Self { input: Input::new(path), format: None, may_be_batch: false, max_record: DEFAULT_MAX_RECORD }
     }
 }
 
@@ -83,6 +85,9 @@ pub enum Format {
     Tsv,
     /// A JSON value on every line that is not blank.
     Jsonl,
+    /// The same, each a whole request: `custom_id`, `method`, `url` and `body`, as LLM providers' batch
+    /// endpoints take them.
+    Batch,
 }
 
 impl Format {
@@ -106,13 +111,14 @@ impl fmt::Display for Format {
             Self::Csv => "csv",
             Self::Tsv => "tsv",
             Self::Jsonl => "jsonl",
+            Self::Batch => "batch",
         })
     }
 }
 
 /// A word that names no input format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not an input format: expected lines, csv, tsv or jsonl")]
+#[error("`{0}` is not an input format: expected lines, csv, tsv, jsonl or batch")]
 pub struct UnknownFormat(pub String);
 
 impl FromStr for Format {
@@ -124,6 +130,7 @@ impl FromStr for Format {
             "csv" => Ok(Self::Csv),
             "tsv" => Ok(Self::Tsv),
             "jsonl" | "ndjson" => Ok(Self::Jsonl),
+            "batch" => Ok(Self::Batch),
             _ => Err(UnknownFormat(word.to_owned())),
         }
     }

@@ -4,6 +4,7 @@
 //! a bad header) before anything is sent. After that only I/O and corrupt compression are errors;
 //! a record that cannot be read is a [`Row`] with a fault, so that indices never shift.
 
+mod batch;
 mod delimited;
 mod error;
 mod input;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+pub(crate) use self::batch::Request;
 use self::delimited::Delimited;
 pub use self::error::SourceError;
 pub(crate) use self::error::open_hint;
@@ -59,7 +61,11 @@ impl Source {
         let raw = spec.input.open()?;
         let packed = spec.input.path().and_then(input::Packing::of_name);
         let format = spec.format.or_else(|| spec.input.path().map(Format::of_name));
-        Self::start(raw, name, packed, format.unwrap_or(Format::Lines), spec.max_record)
+        let mut source = Self::start(raw, name, packed, format.unwrap_or(Format::Lines), spec.max_record)?;
+        if spec.may_be_batch && spec.format.is_none() && source.format == Format::Jsonl {
+            source.look_for_batch();
+        }
+        Ok(source)
     }
 
     /// The same for any byte stream; `name` stands in its errors.
@@ -85,7 +91,7 @@ impl Source {
         let bytes = BufReader::with_capacity(BUFFER, text);
         let reader = match format {
             Format::Lines => Reader::Lines(Lines::new(bytes, max_record)),
-            Format::Jsonl => Reader::Jsonl(Lines::new(bytes, max_record)),
+            Format::Jsonl | Format::Batch => Reader::Jsonl(Lines::new(bytes, max_record)),
             Format::Csv => Reader::Delimited(Box::new(Delimited::open(bytes, b',', max_record, &name)?)),
             Format::Tsv => Reader::Delimited(Box::new(Delimited::open(bytes, b'\t', max_record, &name)?)),
         };
@@ -99,6 +105,16 @@ impl Source {
         }
         source.fingerprint = source.hash_start();
         Ok(source)
+    }
+
+    /// Takes the input for a batch if its first record is a request.
+    fn look_for_batch(&mut self) {
+        if let Some(Row { record: Ok(Record::Json(first)), .. }) = &self.first
+            && Request::read(first.get()).is_ok_and(|request| request.body.is_some())
+        {
+            self.format = Format::Batch;
+            self.fingerprint = self.hash_start();
+        }
     }
 
     /// The header of CSV and TSV inputs.

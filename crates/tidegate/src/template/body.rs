@@ -45,7 +45,7 @@ impl Body {
     pub(super) fn compile(spec: &BodySpec, scope: &mut Scope<'_>) -> Result<Self, TemplateError> {
         let mut pieces = Vec::new();
         match spec {
-            BodySpec::None => {}
+            BodySpec::None | BodySpec::Batch => {}
             BodySpec::Text(source) => {
                 let text = Text::compile(source, Style::Document, scope, &Place::Body(String::new()))?;
                 return Ok(match text {
@@ -94,7 +94,7 @@ impl Body {
 pub(super) fn content_type(spec: &BodySpec) -> Option<&'static str> {
     match spec {
         BodySpec::None => None,
-        BodySpec::Json(_) => Some(JSON),
+        BodySpec::Json(_) | BodySpec::Batch => Some(JSON),
         BodySpec::Text(_) | BodySpec::Form(_) => Some(FORM),
     }
 }

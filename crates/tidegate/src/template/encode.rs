@@ -29,7 +29,7 @@ pub(super) fn push_data(text: &str, out: &mut String) {
 }
 
 /// Appends a name or value of a form.
-pub(super) fn push_form(text: &str, out: &mut String) {
+pub(crate) fn push_form(text: &str, out: &mut String) {
     for (i, word) in text.split(' ').enumerate() {
         if i > 0 {
             out.push('+');

@@ -200,6 +200,12 @@ pub enum RenderError {
         /// As the template says it.
         name: Arc<str>,
     },
+    /// The row is to be a request of a batch, and is none.
+    #[error("it is not a request of a batch: {why}")]
+    NotARequest {
+        /// What is missing or wrong.
+        why: String,
+    },
     /// A value would change the path of the URL.
     #[error("a path segment of the URL would be empty, or lead to another path by `.` or `..`")]
     PathSegment,

@@ -85,11 +85,17 @@ fn joined(args: &[Value]) -> usize {
 }
 
 fn replaced(args: &[Value]) -> usize {
-    let text = |at: usize| args.get(at).and_then(Value::as_str).unwrap_or_default();
-    if text(2).len() <= text(1).len() {
+    // What is no text is taken as it prints; nobody means to search a list, whose print may be any length.
+    let text = |at: usize| match args.get(at) {
+        Some(value) if matches!(value.kind(), ValueKind::Bool | ValueKind::Number) => Some(value.to_string()),
+        Some(value) if !value.is_undefined() && !value.is_none() => value.as_str().map(str::to_owned),
+        _ => Some(String::new()),
+    };
+    let (Some(text), Some(from), Some(to)) = (text(0), text(1), text(2)) else { return usize::MAX };
+    if to.len() <= from.len() {
         return 0; // no longer than what is there already
     }
-    text(0).matches(text(1)).count().saturating_mul(text(2).len())
+    text.matches(&from).count().saturating_mul(to.len())
 }
 
 fn pretty(args: &[Value]) -> usize {
@@ -139,6 +145,9 @@ mod tests {
             "{{ [[1]]|tojson(indent=n) }}",
             "{{ long|replace('a', long) }}",
             "{{ long|replace('', long) }}",
+            "{{ long|replace('', [long]) }}",
+            "{{ [long]|replace('', long) }}",
+            "{{ long|replace('', range(1000)) }}",
             "{{ range(1000)|join(long) }}",
             "{{ ([long] * 1000)|join }}",
         ] {
@@ -156,6 +165,7 @@ mod tests {
             ("{{ [1, 2, 3]|slice(2)|join('/') }}", "[1, 2]/[3]"),
             ("{{ '%05d %s'|format(n, 'x') }}", "00007 x"),
             ("{{ (long|replace('a', ''))[:3] }}", "bbb"),
+            ("{{ 1234|replace(3, 55) }}", "12554"),
             ("{{ 'abc'|join('-') }}", "a-b-c"),
         ] {
             assert_eq!(render(source, 7).as_deref(), Ok(expected), "{source}");

@@ -11,6 +11,7 @@
 //! - A value stays inside its path segment, query value, header value or JSON string.
 //! - It costs bounded time and memory.
 
+mod batch;
 mod body;
 mod encode;
 mod error;
@@ -22,6 +23,7 @@ mod names;
 mod reference;
 mod scope;
 mod secrets;
+mod success;
 mod text;
 mod url;
 mod value;
@@ -42,10 +44,12 @@ use self::scope::Scope;
 use self::url::UrlTemplate;
 use crate::Row;
 
+pub(crate) use self::encode::push_form;
 pub use self::error::{Place, Problem, RenderError, TemplateError};
 pub use self::headers::parse_header;
 pub use self::key::KeyTemplate;
 pub use self::secrets::Secrets;
+pub use self::success::SuccessRule;
 pub use self::url::Origin;
 pub use self::value::ValueTemplate;
 
@@ -91,6 +95,8 @@ pub enum BodySpec {
     Json(serde_json::Value),
     /// Names and value templates.
     Form(Vec<(String, String)>),
+    /// Method, path and body are the row's own, as batches have them; the URL is what they are relative to.
+    Batch,
 }
 
 /// What is known of the input before it is read.
@@ -133,6 +139,8 @@ pub struct Template {
     url: UrlTemplate,
     headers: Headers,
     body: Body,
+    /// Rows say themselves what is called.
+    is_batch: bool,
     secrets: Secrets,
     identity: String,
 }
@@ -153,7 +161,8 @@ impl Template {
         let secrets = Secrets::new(scope.secrets);
         let (method, url, headers, body) = compiled.map_err(|error| redact(error, &secrets))?;
         let identity = identity(spec, &method);
-        Ok(Self { method, url, headers, body, secrets, identity })
+        let is_batch = spec.body == BodySpec::Batch;
+        Ok(Self { method, url, headers, body, is_batch, secrets, identity })
     }
 
     fn compile_parts(
@@ -183,6 +192,9 @@ impl Template {
     }
 
     fn render_parts(&self, view: &RowView<'_>) -> Result<Call, RenderError> {
+        if self.is_batch {
+            return batch::call(view.record, &self.url.render(view)?, self.headers.render(view)?);
+        }
         Ok(Call {
             method: self.method.clone(),
             uri: self.url.render(view)?,
@@ -290,6 +302,7 @@ fn identity(spec: &RequestSpec, method: &Method) -> String {
         BodySpec::Text(text) => serde_json::json!({ "text": text }),
         BodySpec::Json(json) => serde_json::json!({ "json": json }),
         BodySpec::Form(form) => serde_json::json!({ "form": form }),
+        BodySpec::Batch => serde_json::json!("batch"),
     };
     serde_json::json!([method.as_str(), spec.url, spec.query, body]).to_string()
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use tidegate::{Ended, Report};
-use tidegate_sim::{SimConfig, Stats};
+use tidegate_sim::{RetryAfter, SimConfig, Stats};
 
 use crate::setting::{Provider, Setting, config, in_time};
 
@@ -117,6 +117,19 @@ async fn a_pause_longer_than_allowed_stops_the_job() {
     let Ended::Stopped(why) = report.ended else { panic!("{report:?}") };
     assert!(why.contains("1m 30s") && why.contains("max_pause = 30s"), "{why}");
     assert_eq!(setting.ended().len(), 10);
+}
+
+#[tokio::test]
+async fn silence_is_heeded_in_every_form() {
+    for retry_after in [RetryAfter::Decimal, RetryAfter::HttpDate, RetryAfter::Iso, RetryAfter::Millis] {
+        let provider = Provider::start(SimConfig { retry_after, ..config(&[], &["pause after 10 for 90s"]) });
+        let mut setting = Setting::new(&provider, 30).connections(1);
+        setting.file.retry.max_pause = Some("30s".to_owned());
+        let report = setting.run().await;
+        let Ended::Stopped(why) = report.ended else { panic!("{retry_after}: {report:?}") };
+        // Dates have whole seconds, and are never taken too early.
+        assert!(why.contains("asks for silence: it is back in 1m 3"), "{retry_after}: {why}");
+    }
 }
 
 #[tokio::test]

@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, outside of its functions too")]
 
+mod language;
 mod limits;
 mod redirects;
 mod resume;
 mod rows;
+mod scripted;
 mod setting;
 mod stops;
 mod trouble;

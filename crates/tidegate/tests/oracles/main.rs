@@ -16,6 +16,7 @@ mod calendars;
 mod case;
 mod client;
 mod fleet;
+mod headers;
 mod job;
 mod network;
 mod shared;

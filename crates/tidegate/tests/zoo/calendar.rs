@@ -63,6 +63,6 @@ fn a_day_that_is_used_up_parks_the_job() {
     world.job.retry.max_pause = None;
     let outcome = world.run();
     let Ended::Stopped(why) = &outcome.report.ended else { panic!("{}", outcome.told()) };
-    assert!(why.contains("2000/day Europe/Berlin is used up for"), "{why}");
+    assert!(why.contains("2000/day Europe/Berlin is used up: it is back in"), "{why}");
     assert_eq!((outcome.results, outcome.seen.rejected), (DAY as u64, 0));
 }

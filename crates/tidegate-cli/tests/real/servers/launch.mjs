@@ -1,8 +1,9 @@
-// What the servers on Node share: the limit from the command line (calls, seconds), the counts, and
-// an end when the parent's does.
+// What the servers on Node share: the limit from the command line (calls, seconds, and which draft of
+// the IETF's headers), the counts, and an end when the parent's does.
 import { createServer } from 'node:http'
 
-export const [calls, seconds] = process.argv.slice(2).map(Number)
+export const [calls, seconds] = process.argv.slice(2, 4).map(Number)
+export const draft = process.argv[4]
 export const stats = { accepted: 0, rejected: 0, least_remaining: calls }
 
 /** The limiter let a call through, and says what it would still let through. */

@@ -56,7 +56,7 @@ impl Hold {
     fn now_has(&mut self, units: u64) {
         self.units = units;
         self.ample = signed(units / 10);
-        self.restrict(self.tenths);
+        self.withhold();
     }
 
     fn rounded(&self, at: Time) -> Time {

@@ -27,7 +27,7 @@
 //! keep within a bucket that is smaller by what accrues in that time, and counts that are late by at
 //! most that within the real one.
 
-use super::{Pace, duration, grains, rescaled, restricted};
+use super::{Pace, duration, grains, rescaled};
 use crate::Time;
 use crate::pool::Part;
 
@@ -135,7 +135,7 @@ impl Pace {
         self.capacity = capacity;
         let units = i128::from(capacity.max(1));
         self.price = ((self.whole + units - 1) / units).max(1);
-        self.current_price = restricted(self.price, self.tenths);
+        self.current_price = self.restricted_price();
     }
 }
 

@@ -227,9 +227,16 @@ fn files_gone(spec: &OutputSpec, paths: &OutputPaths, all: &Files3) {
 
 #[test]
 fn lines_survive_a_kill_at_any_byte() {
+    for format in [OutputFormat::Jsonl, OutputFormat::Batch] {
+        survive_a_kill_at_any_byte(format);
+    }
+}
+
+fn survive_a_kill_at_any_byte(format: OutputFormat) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.jsonl");
-    let (spec, paths) = (lines_spec(&path), OutputPaths::for_output(&path));
+    let spec = OutputSpec { format: Some(format), ..lines_spec(&path) };
+    let paths = OutputPaths::for_output(&path);
     let all = finished_files(&spec, &paths);
     let ends: Vec<usize> = memchr::memchr_iter(b'\n', &all.results).map(|at| at + 1).collect();
     for cut in 0..=all.results.len() {
