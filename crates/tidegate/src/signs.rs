@@ -4,7 +4,10 @@
 //! Decided before any retry. A row of the table says where a word stands in a JSON body and what it means;
 //! a job adds rows of its own with `[[retry.sign]]`, which come first.
 
+use std::collections::BTreeSet;
+
 use http::StatusCode;
+use memchr::memmem::Finder;
 
 use crate::json;
 
@@ -85,9 +88,11 @@ const KNOWN: [Known; 20] = [
 /// All signs that are looked for, the job's own first.
 #[derive(Debug, Clone)]
 pub struct Signs {
-    signs: Vec<Sign>,
-    /// What a body of an answer with a status of success must hold to be looked at.
-    needles: Vec<String>,
+    all: Vec<Sign>,
+    /// Members of which an answer with a status of success must have one to be looked at.
+    members: Vec<Finder<'static>>,
+    /// Unless a status of success is a sign by itself.
+    by_status: bool,
 }
 
 /// Bodies beyond this say what they say elsewhere.
@@ -140,9 +145,15 @@ impl Signs {
             is: is.iter().map(|word| (*word).to_owned()).collect(),
             class: *class,
         }));
-        let hidden = signs.iter().filter(|sign| sign.at.is_some() && may_be_success(&sign.statuses));
-        let needles = hidden.flat_map(|sign| sign.is.clone()).filter(|word| word.len() > 3).collect();
-        Self { signs, needles }
+        let hidden = signs.iter().filter(|sign| may_be_success(&sign.statuses));
+        let members: BTreeSet<&str> =
+            hidden.filter_map(|sign| Some(sign.at.as_ref()?.first()?.as_str())).collect();
+        let is_needed =
+            |member: &&str| !members.iter().any(|other| other != member && member.contains(other));
+        let members = members.iter().copied().filter(is_needed);
+        let members = members.map(|member| Finder::new(member).into_owned()).collect();
+        let by_status = signs.iter().any(|sign| sign.at.is_none() && may_be_success(&sign.statuses));
+        Self { all: signs, members, by_status }
     }
 
     /// What the answer is about, if it shows a sign. `accepted`: its status is that of a result.
@@ -150,14 +161,16 @@ impl Signs {
         if body.len() > MOST {
             return None;
         }
-        // Nearly all are results that hold none of these words.
-        if accepted
-            && !self.needles.iter().any(|needle| memchr::memmem::find(body, needle.as_bytes()).is_some())
-        {
+        // Nearly all are results, and have no such member; or it is null.
+        if accepted && !self.by_status && !self.members.iter().any(|member| member.find(body).is_some()) {
             return None;
         }
         let body = std::str::from_utf8(body).unwrap_or_default();
-        self.signs.iter().find(|sign| sign.matches(status, body)).map(|sign| sign.class)
+        let holds_a_word = |sign: &&Sign| {
+            !accepted || sign.at.is_none() || sign.is.iter().any(|word| body.contains(word.as_str()))
+        };
+        let mut signs = self.all.iter().filter(holds_a_word);
+        signs.find(|sign| sign.matches(status, body)).map(|sign| sign.class)
     }
 }
 
