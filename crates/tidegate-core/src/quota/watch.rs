@@ -201,10 +201,14 @@ impl Quota {
         if watch.slow.is_some_and(|(_, gap)| grant.at + gap > watch.not_before) {
             watch.not_before = watch.slow.map_or(Time::ZERO, |(_, gap)| grant.at + gap);
         }
-        self.others_change_at =
-            self.limits.iter().filter_map(|limit| limit.watch.as_ref()?.changes_at()).min();
+        self.note_change();
         let beyond = amount.saturating_sub(told.remaining).saturating_sub(ours);
         (beyond > 0).then_some(Others { limit, units: beyond, amount })
+    }
+
+    fn note_change(&mut self) {
+        self.others_change_at =
+            self.limits.iter().filter_map(|limit| limit.watch.as_ref()?.changes_at()).min();
     }
 
     /// What was left to others and they have not used for long is taken again.
@@ -221,8 +225,7 @@ impl Quota {
             let others = watch.left_to_others(whole);
             limit.leave(others, whole.div_ceil(declared.amplification()), now);
         }
-        self.others_change_at =
-            self.limits.iter().filter_map(|limit| limit.watch.as_ref()?.changes_at()).min();
+        self.note_change();
     }
 }
 

@@ -8,7 +8,7 @@ use fastrand::Rng;
 use tidegate_core::{Contract, Costs, Decision, Grant, Outcome, Quota, Time, WallClock, Why};
 use tidegate_sim::model::{Judge, Settlement, Verdict};
 
-use crate::network::{Fate, Network, SECOND, Trip};
+use crate::network::{Fate, Network, SECOND, Trip, drifted};
 use crate::trace::Trace;
 
 /// What one call costs.
@@ -81,8 +81,7 @@ impl World<'_> {
     }
 
     fn provider_time(&self, now: u64) -> u64 {
-        let drift = i128::from(now) * i128::from(self.drift_ppm) / 1_000_000;
-        u64::try_from(i128::from(now) + drift).expect("time is positive")
+        drifted(now, self.drift_ppm)
     }
 }
 

@@ -14,7 +14,7 @@ use tidegate_core::{
 use tidegate_sim::model::{Judge, Settlement, Verdict};
 
 use crate::client::{Cost, Run};
-use crate::network::{Fate, MS, Network, SECOND, Trip};
+use crate::network::{Fate, MS, Network, SECOND, Trip, drifted};
 use crate::trace::Trace;
 
 /// Between exchanges: as a rule, and while a member lacks something or has had no answer.
@@ -137,8 +137,7 @@ impl Fleet<'_> {
     }
 
     fn provider_time(&self, now: u64) -> u64 {
-        let drift = i128::from(now) * i128::from(self.drift_ppm) / 1_000_000;
-        u64::try_from(i128::from(now) + drift).expect("time is positive")
+        drifted(now, self.drift_ppm)
     }
 }
 

@@ -6,6 +6,12 @@ use tidegate_sim::Latency;
 pub(crate) const MS: u64 = 1_000_000;
 pub(crate) const SECOND: u64 = 1_000 * MS;
 
+/// What a clock shows at `now` that runs so many millionths faster.
+pub(crate) fn drifted(now: u64, drift_ppm: i64) -> u64 {
+    let drift = i128::from(now) * i128::from(drift_ppm) / 1_000_000;
+    u64::try_from(i128::from(now) + drift).expect("time is positive")
+}
+
 /// What lies between client and provider.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Network {
