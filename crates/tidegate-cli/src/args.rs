@@ -181,6 +181,9 @@ pub(crate) struct RequestArgs {
     /// JSON body, or `@FILE`; `{{ … }}` in its strings, alone in one it keeps its type
     #[arg(long, value_name = "JSON")]
     pub json: Option<String>,
+    /// Rows that one call carries; the body says `rows`, or has a list of one element, which is sent for each row
+    #[arg(long, value_name = "N")]
+    pub batch: Option<u64>,
     /// Environment variable to send as `Authorization: Bearer …`
     #[arg(long, value_name = "NAME")]
     pub bearer_env: Option<String>,
@@ -217,6 +220,12 @@ pub(crate) struct RowArgs {
     /// Which answers with such a status are results: `{{ body.ok }}`, over `status` and `body`
     #[arg(long, value_name = "EXPRESSION")]
     pub success: Option<String>,
+    /// With --batch, where the answer has something for each row: a JSON pointer to a list or an object, or `whole`
+    #[arg(long, value_name = "POINTER")]
+    pub split: Option<String>,
+    /// With --split, where each element has the key of its row [default: they are in the order of the rows]
+    #[arg(long, value_name = "POINTER")]
+    pub split_key: Option<String>,
     /// Failures that are tolerated, as a number or a percentage; more stop the job
     #[arg(long, value_name = "N|P%")]
     pub max_failed: Option<String>,

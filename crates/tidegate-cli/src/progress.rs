@@ -20,6 +20,7 @@ pub(crate) struct Progress {
     handle: Handle,
     /// What the limits allow, for comparison.
     allowed: Option<f64>,
+    rows_per_call: u64,
     total: Option<u64>,
     bar: Option<ProgressBar>,
     quiet: bool,
@@ -27,7 +28,12 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn new(printer: Printer, handle: Handle, allowed: Option<f64>, quiet: bool) -> Self {
+    pub(crate) fn new(
+        printer: Printer,
+        handle: Handle,
+        (allowed, rows_per_call): (Option<f64>, u64),
+        quiet: bool,
+    ) -> Self {
         let bar = (printer.is_terminal() && !quiet).then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
@@ -36,7 +42,7 @@ impl Progress {
             bar
         });
         let plain_at = if quiet { Duration::MAX } else { PLAIN_EVERY };
-        Self { printer, handle, allowed, total: None, bar, quiet, plain_at }
+        Self { printer, handle, allowed, rows_per_call, total: None, bar, quiet, plain_at }
     }
 
     /// How many rows there are, once that is known.
@@ -105,7 +111,7 @@ impl Progress {
         } else if let Some(left) = self.total.map(|total| total.saturating_sub(now.done))
             && now.rate > 0.0
         {
-            parts.push(format!("{} left", time_for(left, now.rate)));
+            parts.push(format!("{} left", time_for(left.div_ceil(self.rows_per_call), now.rate)));
         }
         parts.join(" · ")
     }

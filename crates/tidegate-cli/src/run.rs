@@ -10,7 +10,7 @@ use tidegate::retry::Human;
 use tidegate::sink::Target;
 use tidegate::source::{InputSpec, Source};
 use tidegate::template::parse_header;
-use tidegate::{Ended, Report, Run};
+use tidegate::{Ended, Report, Row, Run};
 use tidegate_core::{Contract, Limit, Mode, Rule};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -70,6 +70,7 @@ pub(crate) fn overlay(file: &mut JobFile, flags: Flags) -> anyhow::Result<()> {
         (file.request.body, file.request.form) = (None, None);
     }
     set(&mut file.request.bearer_env, request.bearer_env);
+    set(&mut file.request.batch, request.batch);
     set(&mut file.request.redirects, request.location);
     if !rate.is_empty() {
         file.quota.limits = rate;
@@ -109,6 +110,8 @@ pub(crate) fn overlay(file: &mut JobFile, flags: Flags) -> anyhow::Result<()> {
     set(&mut file.retry.unknown, retry.unknown);
     set(&mut file.retry.max_elapsed, retry.max_elapsed);
     set(&mut file.output.success, rows.success);
+    set(&mut file.output.split, rows.split);
+    set(&mut file.output.split_key, rows.split_key);
     if retry.wait {
         file.retry.max_pause = None;
     }
@@ -169,19 +172,23 @@ fn preview(printer: Printer, mut plan: Plan) -> anyhow::Result<Exit> {
     let differs = plan.contract.limits().any(|(limit, _)| limit.cost().is_none());
     let rows = if differs && plan.job.input.input.path().is_some() { llm::SAMPLE } else { PREVIEWS };
     let mut costs = llm::Average::default();
+    let per_call = rows_per_call(&plan.job);
     for i in 0..rows {
-        let Some(row) = plan.source.next_row()? else { break };
-        match plan.template.render(&row) {
-            Ok(call) => {
-                if i < PREVIEWS {
-                    printer.data(plan.template.preview(&call))?;
-                }
-                costs.add(plan.costs(&row, &call));
+        let rows = (0..per_call).map_while(|_| plan.source.next_row().transpose());
+        let rows: Vec<Row> = rows.collect::<Result<_, _>>()?;
+        if rows.is_empty() {
+            break;
+        }
+        let mut faults = Vec::new();
+        let call = plan.call(&rows, |row, error| faults.push((row.index, row.line, error)));
+        if let Some((together, call)) = call {
+            if i < PREVIEWS {
+                printer.data(plan.template.preview(&call))?;
             }
-            Err(error) if i < PREVIEWS => {
-                printer.data(format_args!("row {} (line {}) would fail: {error}\n", row.index, row.line))?;
-            }
-            Err(_) => {}
+            costs.add(plan.costs(&together, &call));
+        }
+        for (index, line, error) in faults.iter().filter(|_| i < PREVIEWS) {
+            printer.data(format_args!("row {index} (line {line}) would fail: {error}\n"))?;
         }
     }
     describe_limits(printer, &plan.job, &plan.contract);
@@ -194,14 +201,21 @@ fn preview(printer: Printer, mut plan: Plan) -> anyhow::Result<Exit> {
         printer.labelled("rows", count(rows));
     }
     // With a quota for each partition, it depends on how the rows fall on them.
-    let rows = rows.filter(|_| plan.job.partition.is_none());
-    let by_costs = rows.zip(by_costs).map(|(rows, (rate, _))| time_for(rows, rate));
-    let time = rows.and_then(|rows| time_of(&plan.contract, rows));
+    let calls = rows.filter(|_| plan.job.partition.is_none()).map(|rows| rows.div_ceil(per_call));
+    if let Some(calls) = calls.filter(|_| plan.job.batch.is_some()) {
+        printer.labelled("calls", format_args!("{} of {} rows each", count(calls), count(per_call)));
+    }
+    let by_costs = calls.zip(by_costs).map(|(calls, (rate, _))| time_for(calls, rate));
+    let time = calls.and_then(|calls| time_of(&plan.contract, calls));
     if let Some(time) = time.into_iter().chain(by_costs).max_by_key(|time| time.0) {
         printer.labelled("time", format_args!("about {time}"));
     }
     printer.line("Nothing was sent.");
     Ok(Exit::Success)
+}
+
+fn rows_per_call(job: &Job) -> u64 {
+    job.batch.as_ref().map_or(1, |(rows, _)| *rows as u64)
 }
 
 fn describe_limits(printer: Printer, job: &Job, contract: &Contract) {
@@ -243,6 +257,7 @@ pub(crate) fn drive(printer: Printer, plan: Plan, quiet: bool) -> anyhow::Result
     if !quiet {
         describe_limits(printer, &job, &contract);
     }
+    let per_call = rows_per_call(&job);
     let allowed = provable(&contract).filter(|_| job.partition.is_none());
     let Before { ok, failed, unknown } = prepared.done_before();
     let done = ok + failed + unknown;
@@ -268,7 +283,7 @@ pub(crate) fn drive(printer: Printer, plan: Plan, quiet: bool) -> anyhow::Result
         let mut interrupts = signal(SignalKind::interrupt())?;
         let mut terminations = signal(SignalKind::terminate())?;
         let mut interrupted = None;
-        let mut progress = Progress::new(printer, handle.clone(), allowed, quiet);
+        let mut progress = Progress::new(printer, handle.clone(), (allowed, per_call), quiet);
         let mut total = if quiet { None } else { Some(count_in_background(job.input, job.head)) };
         let mut redraw = tokio::time::interval(REDRAW);
         redraw.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);

@@ -26,6 +26,10 @@ pub(crate) const WORDS: &[&str] = &[
     "{{ row }}",
     "{{ line }}",
     "{{ index }}",
+    "{{ rows }}",
+    "rows",
+    "lines",
+    "|map(attribute='a')",
     "{{ env.TOKEN }}",
     "{{ env.INNER }}",
     "row",
@@ -128,8 +132,10 @@ pub fn template(data: &[u8]) {
         ..RequestSpec::default()
     };
     let rows = part();
+    let many = RequestSpec { many_rows: true, ..spec.clone() };
     for format in [Format::Lines, Format::Csv, Format::Jsonl] {
         check(&spec, &rows, format, text.len());
+        check(&many, &rows, format, text.len());
     }
 }
 
@@ -170,20 +176,26 @@ fn check(spec: &RequestSpec, rows: &str, format: Format, given: usize) {
     hides_token(&format!("{template:?}"));
     hides_token(template.identity());
 
+    let rows: Vec<Row> = std::iter::from_fn(|| source.next_row().ok().flatten()).take(MAX_ROWS).collect();
+    let plain = rows.iter().map(|row| Row { record: row.record.clone().map(harmless), ..row.clone() });
+    let plain: Vec<Row> = plain.collect();
+    // What shares a call: each row by itself, or all that can be read.
+    let readable = |rows: &'_ [Row]| rows.iter().filter(|row| row.record.is_ok()).cloned().collect();
+    let together: Vec<Vec<Row>> = if spec.many_rows {
+        [readable(&rows), readable(&plain)].into_iter().filter(|rows: &Vec<Row>| !rows.is_empty()).collect()
+    } else {
+        rows.iter().zip(&plain).flat_map(|(row, plain)| [vec![row.clone()], vec![plain.clone()]]).collect()
+    };
     let mut calls = Vec::new();
-    let rows = std::iter::from_fn(|| source.next_row().ok().flatten());
-    for row in rows.take(MAX_ROWS) {
-        let plain = Row { record: row.record.clone().map(harmless), ..row.clone() };
-        for row in [row, plain] {
-            match template.render(&row) {
-                Ok(call) => {
-                    check_call(spec, &template, &call);
-                    calls.push(call);
-                }
-                Err(error) => {
-                    hides_token(&format!("{error}\n{error:?}"));
-                    assert_bounded(&error.to_string(), given);
-                }
+    for rows in together {
+        match template.render_all(&rows.iter().collect::<Vec<_>>()) {
+            Ok(call) => {
+                check_call(spec, &template, &call);
+                calls.push(call);
+            }
+            Err(error) => {
+                hides_token(&format!("{error}\n{error:?}"));
+                assert_bounded(&error.to_string(), given);
             }
         }
     }

@@ -30,6 +30,38 @@ pub(crate) fn pointer<'a>(json: &'a str, tokens: &[String]) -> Option<&'a str> {
     Some(at)
 }
 
+/// The elements of the array `json`, as they are written; `None` if it is none.
+pub(crate) fn elements(json: &str) -> Option<Vec<&str>> {
+    let elements: Vec<&RawValue> = serde_json::from_str(json).ok()?;
+    Some(elements.into_iter().map(RawValue::get).collect())
+}
+
+/// The members of the object `json`, in the order in which they are written; `None` if it is none.
+pub(crate) fn members(json: &str) -> Option<Vec<(String, &str)>> {
+    struct Collect;
+
+    impl<'de> Visitor<'de> for Collect {
+        type Value = Vec<(String, &'de str)>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a JSON object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut members = Vec::new();
+            while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
+                members.push((name, value.get()));
+            }
+            Ok(members)
+        }
+    }
+
+    let mut parser = serde_json::Deserializer::from_str(json);
+    let members = parser.deserialize_map(Collect).ok()?;
+    parser.end().ok()?;
+    Some(members)
+}
+
 /// The tokens of a JSON Pointer; `None` if it does not begin with `/` or has a stray `~`.
 pub(crate) fn pointer_tokens(pointer: &str) -> Option<Vec<String>> {
     pointer.strip_prefix('/')?.split('/').map(unescape).collect()

@@ -22,6 +22,7 @@ pub mod row;
 pub mod signs;
 pub mod sink;
 pub mod source;
+pub mod split;
 pub mod template;
 pub mod verdict;
 pub mod verify;

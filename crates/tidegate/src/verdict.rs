@@ -119,6 +119,8 @@ pub enum Cause {
     Unknown,
     /// The provider was asked, and has not got it.
     Missing,
+    /// A call of many rows has failed: each half goes by itself, until the bad row is alone.
+    Halved,
 }
 
 impl fmt::Display for Cause {
@@ -132,6 +134,7 @@ impl fmt::Display for Cause {
             Self::NotSent => f.write_str("not_sent"),
             Self::Unknown => f.write_str("unknown"),
             Self::Missing => f.write_str("missing"),
+            Self::Halved => f.write_str("halved"),
         }
     }
 }

@@ -8,6 +8,7 @@ mod bad_rows;
 mod batch;
 mod explain;
 mod llm;
+mod many;
 mod output;
 mod probe;
 #[path = "../support/provider.rs"]

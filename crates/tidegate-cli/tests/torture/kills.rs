@@ -39,6 +39,8 @@ struct Trial {
     in_order: bool,
     with_faults: bool,
     in_bursts: bool,
+    /// Rows that a call carries.
+    batch: u64,
     kills: u32,
 }
 
@@ -94,9 +96,11 @@ impl Trial {
             2 | 6 => vec![(20, 200)],
             _ => vec![(50, 500)],
         };
+        let batch = if seed % 5 == 1 { rng.u64(2..8) } else { 1 };
         Self {
             seed,
-            rows: rng.u64(150..if limits[0].1 > 1_000 { 200 } else { 300 }),
+            rows: batch * rng.u64(150..if limits[0].1 > 1_000 { 200 } else { 300 }),
+            batch,
             limits,
             is_fixed: seed % 2 == 1,
             is_post: seed / 2 % 2 == 1,
@@ -118,6 +122,7 @@ impl Trial {
             (self.in_order, "in order"),
             (self.with_faults, "with faults"),
             (self.in_bursts, "in bursts"),
+            (self.batch > 1, "many in a call"),
         ];
         let words: Vec<&str> = words.into_iter().filter(|(is, _)| *is).map(|(_, word)| word).collect();
         format!("seed {} ({} rows, {})", self.seed, self.rows, words.join(", "))
@@ -143,14 +148,31 @@ impl Trial {
     fn command(&self, sim: &Sim) -> Vec<String> {
         let output = if self.is_csv { "out.csv" } else { "out.jsonl" };
         let mut args: Vec<String> = ["run", "users.csv", "-q", "-o", output].map(str::to_owned).into();
-        let url = if self.is_post { format!("{}/v1/chat/completions", sim.url) } else { sim.users() };
+        let url = match (self.batch > 1, self.is_post) {
+            (true, true) => format!("{}/v1/batch", sim.url),
+            (true, false) => {
+                format!("{}/v1/batch?ids={{{{ rows | map(attribute='user_id') | join(',') }}}}", sim.url)
+            }
+            (false, true) => format!("{}/v1/chat/completions", sim.url),
+            (false, false) => sim.users(),
+        };
         args.extend(["--url".to_owned(), url]);
-        if self.is_post {
+        if self.batch > 1 {
+            args.extend(["--batch".to_owned(), self.batch.to_string()]);
+            args.extend(["--split", "/results"].map(str::to_owned));
+            if self.is_post {
+                args.extend(["--json", r#"{"items": ["{{ row.user_id }}"]}"#].map(str::to_owned));
+            }
+        } else if self.is_post {
             let body = r#"{"model": "m", "max_tokens": 16, "messages": [{"role": "user", "content": "{{ row.user_id }}"}]}"#;
             args.extend(["--json", body].map(str::to_owned));
         }
         if self.is_csv {
-            let select = if self.is_post { "answer=/model" } else { "answer=/name" };
+            let select = match (self.batch > 1, self.is_post) {
+                (true, _) => "answer=/id",
+                (false, true) => "answer=/model",
+                (false, false) => "answer=/name",
+            };
             args.extend(["--select", select].map(str::to_owned));
         }
         for (amount, ms) in &self.limits {
@@ -201,7 +223,7 @@ impl Trial {
         let endings = out.check_whole_after(self.rows, &what);
         assert_eq!(stats["rejected"], 0, "{what}: {stats}");
         assert!(logged.lost > 0, "{what}: no call was in flight at any kill");
-        assert!(twice <= logged.lost, "{what}: {twice} rows served twice, {logged:?}");
+        assert!(twice <= logged.lost * self.batch, "{what}: {twice} rows served twice, {logged:?}");
         // What it saw is what the log says; of what was in flight nobody knows whether it arrived.
         let arrived = count(&stats["arrived"]);
         assert!(
@@ -210,7 +232,8 @@ impl Trial {
         );
         if self.is_post {
             assert_eq!(twice, 0, "{what}: what must not be done twice was");
-            assert!(endings.unknown <= logged.lost + count(&stats["faults"]["reset"]), "{what}: {endings:?}");
+            let most = (logged.lost + count(&stats["faults"]["reset"])) * self.batch;
+            assert!(endings.unknown <= most, "{what}: {endings:?}");
         } else {
             assert_eq!(endings.unknown, 0, "{what}");
         }

@@ -16,6 +16,9 @@ use super::body::Body;
 use super::call::Call;
 use super::{chat, respond};
 
+/// Where many items are taken at once.
+const BATCH: &str = "/v1/batch";
+
 /// Largest answer of `/big`.
 const MAX_BIG: u64 = 16 << 30;
 
@@ -35,6 +38,7 @@ pub(super) fn answer(call: &Call, seed: u64) -> Response<Body> {
     match path {
         // Those that are posted have a prompt.
         chat::PATH => only(head, &Method::POST, respond::not_found),
+        BATCH => batch(call),
         "/redirect" => only(head, &Method::GET, || redirect(head)),
         "/gzip" => only(head, &Method::GET, gzip),
         "/big" => only(head, &Method::GET, || big(head)),
@@ -96,6 +100,38 @@ fn redirect(head: &Parts) -> Response<Body> {
             response
         }
         None => respond::error(StatusCode::BAD_REQUEST, "bad_target", "say where: /redirect?to=URL"),
+    }
+}
+
+/// Many items at once. One that is, or has the `id`, "poison…" spoils the whole call; "bad…" is refused by itself.
+fn batch(call: &Call) -> Response<Body> {
+    let Some(items) = items(call) else {
+        let message = "send a JSON list, an object with one, or ?ids=a,b";
+        return respond::error(StatusCode::BAD_REQUEST, "bad_batch", message);
+    };
+    let id = |item: &Value| item.get("id").unwrap_or(item).clone();
+    let is = |item: &Value, word: &str| id(item).as_str().is_some_and(|id| id.starts_with(word));
+    if items.iter().any(|item| is(item, "poison")) {
+        let message = "an item cannot be processed, so none was";
+        return respond::error(StatusCode::UNPROCESSABLE_ENTITY, "poison", message);
+    }
+    let results = items.iter().map(|item| json!({ "id": id(item), "ok": !is(item, "bad"), "item": item }));
+    respond::json(&json!({ "results": results.collect::<Vec<_>>() }))
+}
+
+/// Those of a call of `/v1/batch`: the elements of its JSON list, of the one list in its object, or `ids` of its
+/// query.
+pub(super) fn items(call: &Call) -> Option<Vec<Value>> {
+    if call.head.uri.path() != BATCH {
+        return None;
+    }
+    match serde_json::from_slice(&call.body) {
+        Ok(Value::Array(items)) => Some(items),
+        Ok(Value::Object(members)) => members.into_iter().find_map(|(_, value)| match value {
+            Value::Array(items) => Some(items),
+            _ => None,
+        }),
+        _ => parameter(&call.head, "ids").map(|ids| ids.split(',').map(Value::from).collect()),
     }
 }
 

@@ -117,7 +117,9 @@ async fn accept(
 fn good_answer(shared: &Shared, call: &Call) -> Response<Body> {
     let response = endpoints::answer(call, shared.config.seed);
     if response.status() == StatusCode::OK && call.head.uri.path().starts_with("/v1/") {
-        shared.served(served::call(&call.head, &call.body));
+        let items = endpoints::items(call).unwrap_or_default();
+        let many = items.iter().map(|item| served::call(&call.head, item.to_string().as_bytes())).collect();
+        shared.served(if items.is_empty() { vec![served::call(&call.head, &call.body)] } else { many });
     }
     response
 }

@@ -115,8 +115,8 @@ impl Shared {
         Checked { admission, standings, now, wall: counted.wall + Duration::from_nanos(now) }
     }
 
-    pub(super) fn served(&self, call: u64) {
-        self.counted().state.served(call);
+    pub(super) fn served(&self, calls: Vec<u64>) {
+        self.counted().state.served(calls);
     }
 
     /// What the provider's wall clock shows.

@@ -197,9 +197,12 @@ impl State {
         self.in_service = self.in_service.saturating_sub(1);
     }
 
-    pub(super) fn served(&mut self, call: u64) {
+    /// One good answer, for each of so many different calls that it stands for.
+    pub(super) fn served(&mut self, calls: Vec<u64>) {
         self.served_200 += 1;
-        self.served.record(call);
+        for call in calls {
+            self.served.record(call);
+        }
     }
 
     pub(super) fn standings(&mut self, config: &SimConfig, now: u64, tenant: Tenant) -> Standings {
@@ -363,7 +366,7 @@ mod tests {
         for now in 1..3 {
             state.admit(&config, now, of(1));
         }
-        state.served(7);
+        state.served(vec![7]);
         state.reset(&config, 0);
         let seen = state.stats(&config, 0);
         assert_eq!((seen.arrived, seen.rejected, seen.faults.hang, seen.served_200), (0, 0, 0, 0));

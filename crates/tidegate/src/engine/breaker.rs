@@ -9,7 +9,7 @@ use std::time::Duration;
 use tidegate_core::Time;
 
 use super::Engine;
-use super::work::Job;
+use super::job::Job;
 use super::{lock, outcome::Brought};
 use crate::retry::Human;
 use crate::verdict::{Cause, Verdict};

@@ -11,8 +11,9 @@ use tidegate_quota::Permit;
 
 use super::credentials::{ROW_REFUSED, Refusal};
 use super::heed::News;
+use super::job::Job;
 use super::outcome::Brought;
-use super::work::{Job, LaneId};
+use super::work::LaneId;
 use super::{Ended, Engine, lock};
 use crate::http::{CallError, CallFault, Connect, Exchange, Head, Origin, Sent};
 use crate::llm::assembled;
@@ -32,8 +33,7 @@ impl Engine {
         mut permit: Permit,
     ) {
         let sent = permit.granted_at();
-        job.attempts += 1;
-        job.sends += 1;
+        job.begin_attempt();
         job.first_sent.get_or_insert(sent);
         let reserved = permit.costs();
         let id = self.sends.as_ref().map(|sends| sends.note(&job, sent, &reserved));
@@ -85,8 +85,7 @@ impl Engine {
             job.attempts -= 1;
         }
         if outcome == Outcome::NotSent {
-            job.attempts -= 1;
-            job.sends -= 1;
+            job.undo_attempt();
             self.units_are_back(job.lane);
         } else {
             self.answer_came(job.lane);
@@ -167,8 +166,7 @@ impl Engine {
     fn call_off(&self, mut under_way: UnderWay<'_>, permit: Permit, written: Result<(), SinkError>) {
         permit.settle(Outcome::NotSent);
         let Some(mut job) = under_way.job.take() else { return };
-        job.attempts -= 1;
-        job.sends -= 1;
+        job.undo_attempt();
         match written {
             Ok(()) => under_way.never_left(),
             Err(error) => self.stop(Ended::Output(error)),

@@ -13,7 +13,6 @@ use crate::feedback;
 use crate::http::Head;
 use crate::retry::Human;
 use crate::signs::{Class, Signs};
-use crate::template::SuccessRule;
 
 /// The shortest pause after a 429, unless the shortest window is shorter still.
 const LEAST_SILENCE: Duration = Duration::from_secs(1);
@@ -30,7 +29,6 @@ const USED_UP: Duration = Duration::from_secs(3_600);
 pub(super) struct Ears {
     dialects: Dialects,
     signs: Signs,
-    success: Option<SuccessRule>,
     limits: Vec<Known>,
 }
 
@@ -53,15 +51,12 @@ pub(super) struct News {
 }
 
 impl Ears {
-    pub(super) fn new(
-        (dialects, signs, success): (Dialects, Signs, Option<SuccessRule>),
-        contract: &Contract,
-    ) -> Self {
+    pub(super) fn new((dialects, signs): (Dialects, Signs), contract: &Contract) -> Self {
         let limits = contract.limits().enumerate().filter_map(|(index, (limit, _))| {
             let (unit, amount, per) = (limit.unit().clone(), limit.amount(), limit.rule().per()?);
             Some(Known { index, unit, amount, per })
         });
-        Self { dialects, signs, success, limits: limits.collect() }
+        Self { dialects, signs, limits: limits.collect() }
     }
 
     /// The limit that a reading is about: of its unit, and over its window if it names one. A greater
@@ -134,8 +129,9 @@ impl Engine {
     ) -> Option<Class> {
         let is_accepted = self.accept.accepts(head.status);
         let class = self.ears.signs.class(head.status, body.unwrap_or_default(), is_accepted).or_else(|| {
-            let rule = self.ears.success.as_ref().filter(|_| is_accepted)?;
-            (!rule.holds(head.status.as_u16(), body?)).then_some(Class::Fail)
+            // Where calls carry many rows, each has an answer of its own.
+            let whole = is_accepted && self.split.is_none();
+            (whole && !self.is_success(head.status.as_u16(), body?)).then_some(Class::Fail)
         });
         match class {
             Some(Class::Wait) if !news.is_rejected => {
@@ -153,6 +149,11 @@ impl Engine {
             _ => {}
         }
         class
+    }
+
+    /// Whether an answer with an accepted status is a result, by the job's own rule.
+    pub(super) fn is_success(&self, status: u16, body: &[u8]) -> bool {
+        self.success.as_ref().is_none_or(|rule| rule.holds(status, body))
     }
 
     /// A call was one too many.

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use crate::template::Call;
 
-/// The key of each row: the same in all its attempts, in all runs of the job.
+/// The key of each call: the same in all its attempts, in all runs of the job, and another one for other rows.
 #[derive(Debug, Clone)]
 pub(crate) struct IdempotencyKeys {
     header: HeaderName,
@@ -20,11 +20,11 @@ impl IdempotencyKeys {
         Self { header, job }
     }
 
-    /// Adds the row's key, unless the call has one.
-    pub(super) fn stamp(&self, row: u64, call: &mut Call) {
+    /// Adds the key of the rows that the call is for, unless it has one.
+    pub(super) fn stamp(&self, rows: impl Iterator<Item = u64>, call: &mut Call) {
         let Some(job) = &self.job else { return };
         if !call.headers.contains_key(&self.header) {
-            call.headers.insert(self.header.clone(), key(job, row));
+            call.headers.insert(self.header.clone(), key(job, rows));
         }
     }
 
@@ -35,8 +35,9 @@ impl IdempotencyKeys {
 }
 
 /// In the form of a UUID, which is what providers recommend.
-fn key(job: &str, row: u64) -> HeaderValue {
-    let digest = Sha256::new().chain_update(job).chain_update(row.to_be_bytes()).finalize();
+fn key(job: &str, rows: impl Iterator<Item = u64>) -> HeaderValue {
+    let job = Sha256::new().chain_update(job);
+    let digest = rows.fold(job, |digest, row| digest.chain_update(row.to_be_bytes())).finalize();
     let mut hex: Vec<u8> = Vec::with_capacity(36);
     for (i, byte) in digest.iter().take(16).enumerate() {
         // Version 8 (RFC 9562, section 5.8): made in a way of one's own.
@@ -59,11 +60,12 @@ mod tests {
 
     #[test]
     fn a_key_is_a_uuid_of_job_and_row() {
-        let text = |job, row| key(job, row).to_str().unwrap().to_owned();
-        assert_eq!(text("a", 7), text("a", 7));
-        assert_ne!(text("a", 7), text("a", 8));
-        assert_ne!(text("a", 7), text("b", 7));
-        let uuid = text("a", 7);
+        let text = |job, rows: &[u64]| key(job, rows.iter().copied()).to_str().unwrap().to_owned();
+        assert_eq!(text("a", &[7]), text("a", &[7]));
+        assert_ne!(text("a", &[7]), text("a", &[8]));
+        assert_ne!(text("a", &[7]), text("b", &[7]));
+        assert_ne!(text("a", &[7]), text("a", &[7, 8]));
+        let uuid = text("a", &[7]);
         let lengths: Vec<usize> = uuid.split('-').map(str::len).collect();
         assert_eq!(lengths, [8, 4, 4, 4, 12]);
         assert_eq!(uuid.as_bytes()[14], b'8');

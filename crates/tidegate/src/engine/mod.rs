@@ -11,13 +11,16 @@ mod call;
 mod credentials;
 mod ending;
 mod feeder;
+mod gather;
 mod heed;
+mod job;
 mod keys;
 mod outcome;
 mod probe;
 mod pump;
 mod run;
 mod sends;
+mod share;
 mod spending;
 mod work;
 mod worker;
@@ -36,13 +39,15 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use self::breaker::Breaker;
 use self::credentials::Credentials;
 use self::feeder::Feeder;
+use self::gather::Gatherer;
 use self::heed::Ears;
+use self::job::Job;
 pub(crate) use self::keys::IdempotencyKeys;
 use self::outcome::Held;
 pub(crate) use self::probe::Probe;
 pub use self::run::{Ended, Handle, Report, Run};
 use self::sends::Sends;
-use self::work::{Job, LaneId, Work};
+use self::work::{LaneId, Work};
 use self::writer::Writer;
 use crate::http::Connect;
 use crate::job::{Charges, Prepared, State, StopPolicy};
@@ -52,7 +57,8 @@ use crate::report::{Before, Stats};
 use crate::retry::RetryPolicy;
 use crate::sink::Outputs;
 use crate::source::Marker;
-use crate::template::{KeyTemplate, Template};
+use crate::split::Split;
+use crate::template::{KeyTemplate, SuccessRule, Template};
 use crate::verdict::Accept;
 
 /// How often outputs are flushed and the state of the run is looked at.
@@ -83,6 +89,9 @@ pub(crate) struct Engine {
     clock: Clock,
     template: Template,
     key: Option<KeyTemplate>,
+    /// Calls carry many rows: how answers are divided among them.
+    split: Option<Split>,
+    success: Option<SuccessRule>,
     retry: RetryPolicy,
     accept: Accept,
     stop: StopPolicy,
@@ -167,7 +176,9 @@ impl Engine {
         let marker = sends.is_some().then(|| Marker::new(&job.input, marks));
         let feeder = Feeder::start(source, done, end, marker, disk, Arc::clone(&wake))?;
         let (throttle, retry_percent) = (job.throttle_pause(), job.retry.budget_percent);
-        let ears = Ears::new((job.dialects, job.signs, job.success), quotas.contract());
+        let ears = Ears::new((job.dialects, job.signs), quotas.contract());
+        let (per_call, split) = job.batch.unzip();
+        let gatherer = Gatherer::new(per_call.unwrap_or(1), &dangling);
         Ok(Self {
             ears,
             credentials: job.auth.map(Credentials::new),
@@ -180,6 +191,8 @@ impl Engine {
             sends,
             throttle,
             limits: limits.iter().map(ToString::to_string).collect(),
+            split,
+            success: job.success,
             retry: job.retry,
             accept: job.accept,
             stop: job.stop,
@@ -189,7 +202,7 @@ impl Engine {
             wants_request_ids,
             drain: job.drain,
             state,
-            work: Mutex::new(Work::new(!charges.is_partitioned(), retry_percent)),
+            work: Mutex::new(Work::new(!charges.is_partitioned(), retry_percent, gatherer)),
             quotas,
             charges,
             template,

@@ -8,7 +8,9 @@ use tidegate_core::{Costs, Time};
 use tidegate_quota::Gate;
 
 use super::credentials::Credentials;
-use super::work::{Job, LaneId};
+use super::job::{Carried, Job};
+use super::work::LaneId;
+use super::writer::Writer;
 use super::{Ended, Engine, lock};
 use crate::Row;
 use crate::job::ChargeError;
@@ -24,7 +26,7 @@ const FIRST_FAILURES: usize = 20;
 const UNSENT_AT_ONCE: u32 = 3;
 
 /// What the last attempt of a row brought, as far as outputs want to know.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Brought {
     pub(super) status: Option<u16>,
     pub(super) sent_at: Option<Time>,
@@ -47,9 +49,8 @@ pub(super) enum Held {
     Released,
 }
 
-/// What a job is made of, besides its row.
+/// What a job is made of, besides its rows.
 struct Begun {
-    key: Option<String>,
     call: Call,
     lane: (LaneId, Gate),
     partition: u32,
@@ -60,10 +61,8 @@ struct Begun {
 
 /// A row at its end.
 pub(super) struct Ending {
-    row: Row,
-    key: Option<String>,
-    sends: u32,
-    brought: Brought,
+    pub(super) carried: Carried,
+    pub(super) brought: Brought,
 }
 
 impl Held {
@@ -73,35 +72,75 @@ impl Held {
 }
 
 impl Engine {
-    /// The call for a fresh row. A row that has none fails here, before it costs a permit.
-    pub(super) fn render(&self, row: Row) -> Option<Box<Job>> {
-        let fault = if let Err(fault) = &row.record {
-            Failure { kind: FailureKind::Input, message: fault.to_string() }
-        } else {
-            match self.begin(&row) {
-                Ok(Begun { key, call, lane, partition, costs, most, price }) => {
-                    let sends = self.dangling.sends(row.index);
-                    let job = Job { most, price, sends, partition, ..Job::new(row, key, call, lane, costs) };
-                    return self.carry_on(Box::new(job));
+    /// The call for rows that were just taken. Those that have none fail here, before they cost a permit.
+    ///
+    /// Rows that make no call together, or that count against different quotas, get calls of their own: one of
+    /// them is returned, the others stand in line.
+    pub(super) fn render(&self, rows: Vec<Row>) -> Option<Box<Job>> {
+        let mut first = None;
+        let carry = |row: Row| Carried { sends: self.dangling.sends(row.index), row, key: None };
+        let mut together = vec![rows.into_iter().map(carry).collect()];
+        while let Some(rows) = together.pop() {
+            let begun = match self.begin(rows, &mut together) {
+                Ok(job) => self.carry_on(job),
+                Err((carried, fault)) => {
+                    self.fail_unsent(carried, fault);
+                    None
                 }
-                Err(error) => Failure { kind: FailureKind::Template, message: error.to_string() },
+            };
+            match begun {
+                Some(job) if first.is_none() => first = Some(job),
+                Some(job) => lock(&self.work).put_aside(job),
+                None => {}
             }
-        };
-        let message = format!("row {} (line {}): {}", row.index, row.line, fault.message);
-        let fault = Failure { message, ..fault };
-        let ending = Ending { row, key: None, sends: 0, brought: Brought::default() };
-        self.fail(ending, fault);
-        lock(&self.work).active -= 1;
-        None
+        }
+        if first.is_none() {
+            lock(&self.work).active -= 1;
+        }
+        first
     }
 
-    /// A row that an earlier run has sent, and of which nobody knows whether it was done, is sent again
-    /// only if it may be.
+    /// A call for `rows`; a row that has none. Rows that do not go together are put back to `others`.
+    pub(super) fn begin(
+        &self,
+        mut rows: Vec<Carried>,
+        others: &mut Vec<Vec<Carried>>,
+    ) -> Result<Box<Job>, (Carried, Failure)> {
+        let alike = self.charges.alike(rows.iter().map(|carried| &carried.row));
+        if alike < rows.len() {
+            others.push(rows.split_off(alike));
+        }
+        loop {
+            let failed = match self.try_to_begin(&mut rows) {
+                Ok(Begun { call, lane, partition, costs, most, price }) => {
+                    let job = Job { most, price, partition, ..Job::new(rows, call, lane, costs) };
+                    return Ok(Box::new(job));
+                }
+                Err(failed) => failed,
+            };
+            if rows.len() == 1
+                && let Some(carried) = rows.pop()
+            {
+                return Err((carried, failed));
+            }
+            others.push(rows.split_off(rows.len() / 2));
+        }
+    }
+
+    pub(super) fn fail_unsent(&self, carried: Carried, Failure { kind, message }: Failure) {
+        let Row { index, line, .. } = carried.row;
+        let message = format!("row {index} (line {line}): {message}");
+        self.fail(Ending { carried, brought: Brought::default() }, Failure { kind, message });
+    }
+
+    /// Rows that an earlier run has sent, and of which nobody knows whether they were done, are sent again
+    /// only if they may be.
     fn carry_on(&self, mut job: Box<Job>) -> Option<Box<Job>> {
-        let is_known = !self.dangling.unknown.contains(job.row.index);
+        let is_known = !job.rows.iter().any(|carried| self.dangling.unknown.contains(carried.row.index));
         if !is_known && let Some(purse) = &self.purse {
             purse.spend_at_most(job.price.map(|price| price.most(job.most)));
         }
+        job.may_be_done = !is_known;
         if is_known || self.may_resend(&job) || self.ask(&mut job) {
             return Some(job);
         }
@@ -111,25 +150,40 @@ impl Engine {
         );
         let failure = Failure { kind: FailureKind::Unknown, message };
         let lane = job.lane;
-        let Job { row, key, sends, .. } = *job;
-        // It says nothing of how this run goes: it does not count among its first failures.
-        self.write_failure(&Ending { row, key, sends, brought: Brought::default() }, &failure);
-        lock(&self.work).ended(lane);
+        for carried in job.rows {
+            // It says nothing of how this run goes: it does not count among its first failures.
+            self.write_failure(&Ending { carried, brought: Brought::default() }, &failure);
+        }
+        lock(&self.work).leave(lane);
         self.wake.notify_one();
         None
     }
 
-    /// What a row's job is made of. The lane of its quota comes last: a row that fails here has none.
-    fn begin(&self, row: &Row) -> Result<Begun, ChargeError> {
-        let mut call = self.template.render(row)?;
-        self.keys.stamp(row.index, &mut call);
-        let key = self.key.as_ref().map(|key| key.key(row).map(Cow::into_owned)).transpose()?;
-        let (costs, most) = self.charges.costs(row, &call)?;
+    /// What the job of some rows is made of. The lane of its quota comes last: rows that fail here have none.
+    fn try_to_begin(&self, rows: &mut [Carried]) -> Result<Begun, Failure> {
+        for carried in rows.iter_mut() {
+            if let Err(fault) = &carried.row.record {
+                return Err(Failure { kind: FailureKind::Input, message: fault.to_string() });
+            }
+        }
+        self.charge(rows).map_err(|error| Failure { kind: FailureKind::Template, message: error.to_string() })
+    }
+
+    fn charge(&self, rows: &mut [Carried]) -> Result<Begun, ChargeError> {
+        if let Some(key) = &self.key {
+            for carried in rows.iter_mut() {
+                carried.key = Some(key.key(&carried.row)?.into_owned());
+            }
+        }
+        let rows: Vec<&Row> = rows.iter().map(|carried| &carried.row).collect();
+        let name = self.charges.partition(rows[0])?;
+        let mut call = self.template.render_all(&rows)?;
+        self.keys.stamp(rows.iter().map(|row| row.index), &mut call);
+        let (costs, most) = self.charges.costs(&rows, &call)?;
         let price = self.price(&call)?;
-        let name = self.charges.partition(row)?;
         let partition = self.sends.as_ref().map_or(0, |sends| sends.partition(&name));
         let lane = lock(&self.work).lane(&name, || self.quotas.gate(&name));
-        Ok(Begun { key, call, lane, partition, costs, most, price })
+        Ok(Begun { call, lane, partition, costs, most, price })
     }
 
     /// Carries out the verdict on an attempt.
@@ -138,6 +192,7 @@ impl Engine {
         self.tell_breaker(&mut job, &verdict, &brought);
         match verdict {
             Verdict::Retry { cause } => {
+                job.may_be_done |= matches!(cause, Cause::Timeout | Cause::Network);
                 job.is_exempt = matches!(cause, Cause::Throttled | Cause::NotSent | Cause::Unauthorized);
                 self.over(&mut brought);
                 let due = self.due(&mut job, cause);
@@ -146,16 +201,12 @@ impl Engine {
                 self.wake_pump_by(due);
                 return;
             }
-            Verdict::Done => {
-                self.release_held();
-                let ending = Ending { row: job.row, key: job.key, sends: job.sends, brought };
-                lock(&self.stats).ok();
-                self.write(&ending, None);
+            Verdict::Done => self.done(*job, brought),
+            Verdict::Failed(failure) if self.goes_in_halves(&job, &failure) => {
+                self.over(&mut brought);
+                self.halve(*job);
             }
-            Verdict::Failed(failure) => {
-                let ending = Ending { row: job.row, key: job.key, sends: job.sends, brought };
-                self.fail(ending, failure);
-            }
+            Verdict::Failed(failure) => self.fail_all(*job, brought, &failure),
             Verdict::Stop(why) => {
                 self.over(&mut brought);
                 self.stop(Ended::Stopped(why));
@@ -192,7 +243,7 @@ impl Engine {
         }
     }
 
-    fn fail(&self, mut ending: Ending, mut failure: Failure) {
+    pub(super) fn fail(&self, mut ending: Ending, mut failure: Failure) {
         failure.message = self.template.secrets().redact(&failure.message).into_owned();
         for secrets in self.credentials.iter().flat_map(Credentials::secrets) {
             failure.message = secrets.redact(&failure.message).into_owned();
@@ -231,7 +282,7 @@ impl Engine {
         }
     }
 
-    fn write_failure(&self, ending: &Ending, failure: &Failure) {
+    pub(super) fn write_failure(&self, ending: &Ending, failure: &Failure) {
         let (ok, failed) = {
             let mut stats = lock(&self.stats);
             if failure.kind == FailureKind::Unknown {
@@ -241,7 +292,14 @@ impl Engine {
             }
             stats.finished()
         };
-        self.write(ending, Some(failure));
+        let mut writer = lock(&self.writer);
+        self.write(&mut writer, ending, Some(failure));
+        writer.added();
+        drop(writer);
+        self.stop_if_too_many(failed, ok);
+    }
+
+    pub(super) fn stop_if_too_many(&self, failed: u64, ok: u64) {
         if self.stop.stops(failed, ok + failed) {
             self.stop(Ended::Stopped(format!("{failed} rows have failed, more than --max-failed allows")));
         }
@@ -259,21 +317,23 @@ impl Engine {
         }
     }
 
-    fn write(&self, ending: &Ending, error: Option<&Failure>) {
-        let body = ending.brought.body.as_ref().map(|body| self.redact(body));
+    /// Adds a row's line.
+    pub(super) fn write(&self, writer: &mut Writer, ending: &Ending, error: Option<&Failure>) {
+        let Ending { carried, brought } = ending;
+        let body = brought.body.as_ref().map(|body| self.redact(body));
         let finished = Finished {
-            index: ending.row.index,
-            key: ending.key.as_deref(),
-            record: ending.row.record.as_ref(),
-            status: ending.brought.status,
-            attempts: ending.sends,
-            sent_at: ending.brought.sent_at.map(|at| self.wall(at)),
-            latency: ending.brought.latency,
-            request_id: ending.brought.request_id.as_deref(),
+            index: carried.row.index,
+            key: carried.key.as_deref(),
+            record: carried.row.record.as_ref(),
+            status: brought.status,
+            attempts: carried.sends,
+            sent_at: brought.sent_at.map(|at| self.wall(at)),
+            latency: brought.latency,
+            request_id: brought.request_id.as_deref(),
             body: body.as_deref(),
             error,
         };
-        lock(&self.writer).append(&finished, ending.brought.end.as_ref());
+        writer.append(&finished, brought.end.as_ref());
     }
 
     /// A body without the secrets that it may echo.

@@ -3,8 +3,8 @@
 use http::StatusCode;
 
 use super::Engine;
+use super::job::Job;
 use super::outcome::Brought;
-use super::work::Job;
 use crate::retry::UnknownPolicy;
 use crate::sink::{Failure, FailureKind};
 use crate::template::Template;
@@ -29,7 +29,7 @@ impl Engine {
     /// Turns the job into the question whether its call was done; false if there is none to ask.
     pub(super) fn ask(&self, job: &mut Job) -> bool {
         let Some(probe) = self.probe.as_ref().filter(|_| job.original.is_none()) else { return false };
-        let Ok(question) = probe.template.render(&job.row) else { return false };
+        let Ok(question) = probe.template.render(&job.rows[0].row) else { return false };
         job.original = Some(Box::new(std::mem::replace(&mut job.call, question)));
         (job.attempts, job.unsent, job.hops) = (0, 0, 0);
         true

@@ -7,7 +7,8 @@ use tidegate_core::{Time, Why};
 use tokio::task::JoinSet;
 
 use super::breaker::Leave;
-use super::work::{Job, Next};
+use super::job::Job;
+use super::work::Next;
 use super::{Ended, Engine, Found, lock, worker};
 use crate::http::Connect;
 use crate::retry::Human;
@@ -87,7 +88,7 @@ impl Engine {
             let next = lock(&self.work).next(now, &self.feeder, leave == Leave::Probe);
             let mut job = match next {
                 Next::Again(job) => job,
-                Next::Fresh(row) => match self.render(row) {
+                Next::Fresh(rows) => match self.render(rows) {
                     Some(job) => job,
                     None => continue,
                 },
@@ -161,8 +162,8 @@ impl Engine {
             drop(work);
             match next {
                 Next::Again(job) => lock(&self.work).put_back(job),
-                Next::Fresh(row) => {
-                    if let Some(job) = self.render(row) {
+                Next::Fresh(rows) => {
+                    if let Some(job) = self.render(rows) {
                         lock(&self.work).put_back(job);
                     }
                 }

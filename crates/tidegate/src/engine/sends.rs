@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use tidegate_core::{Costs, Time};
 use tokio::task::yield_now;
 
+use super::job::Job;
 use super::lock;
-use super::work::Job;
 use crate::log::{Control, Micros, SendsEncoder};
 use crate::sink::{LogFile, SinkError};
 
@@ -71,9 +71,8 @@ impl Sends {
     /// number in the run; the call may go once that is [`written`](Self::written).
     pub(super) fn note(&self, job: &Job, at: Time, costs: &Costs) -> u64 {
         let costs = self.unusual(costs);
-        let number = job.sends.max(1);
-        let (row, at) = (job.row.index, Micros::floor(at));
-        lock(&self.state).encoder.send(row, number, at, costs.as_deref(), job.partition)
+        let rows = job.rows.iter().map(|carried| (carried.row.index, carried.sends.max(1)));
+        lock(&self.state).encoder.send(rows, Micros::floor(at), costs.as_deref(), job.partition)
     }
 
     /// Waits until the send is in the log. All that the loop has to send in one turn is written at once.

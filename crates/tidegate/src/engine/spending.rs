@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tidegate_core::{Costs, Outcome};
 
-use super::work::Job;
+use super::job::Job;
 use super::{Ended, Engine, lock};
 use crate::job::ChargeError;
 use crate::llm::{Price, Refused, Spent, Usage};

@@ -8,90 +8,17 @@ use tidegate_core::{Costs, Time, Wait, Why};
 use tidegate_quota::Gate;
 
 use super::budget::Budget;
-use super::feeder::{Feed, Feeder, size};
+use super::feeder::{Feed, Feeder};
+use super::gather::Gatherer;
+use super::job::Job;
 use crate::Row;
-use crate::llm::{Price, Stake, Tokens};
 use crate::source::SourceError;
-use crate::template::Call;
 
 /// Rows that wait for a retry at most; at this many, no fresh row is begun.
 const MAX_WAITING: usize = 4_096;
 /// Rows, and bytes of their records, that stand in lanes at most while others are looked for.
 const MAX_STANDING: usize = 20_000;
 const MAX_STANDING_BYTES: usize = 32 << 20;
-
-/// A row with the call made for it, on its way to a result.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub(super) row: Row,
-    pub(super) key: Option<String>,
-    pub(super) call: Call,
-    /// While the provider is asked whether a call was done: that call.
-    pub(super) original: Option<Box<Call>>,
-    /// The quota that it counts against, and what it costs there at most.
-    pub(super) lane: LaneId,
-    pub(super) gate: Gate,
-    pub(super) costs: Costs,
-    /// The most tokens that it takes, and what they cost, where that matters.
-    pub(super) most: Tokens,
-    pub(super) price: Option<Price>,
-    /// Money set aside for it.
-    pub(super) stake: Option<Stake>,
-    /// Attempts that count: all but those answered 429 and those never sent.
-    pub(super) attempts: u32,
-    /// All sends, those of earlier runs too.
-    pub(super) sends: u32,
-    /// The number of its quota's partition in the log.
-    pub(super) partition: u32,
-    /// Times in a row that it could not be written.
-    pub(super) unsent: u32,
-    pub(super) hops: u8,
-    pub(super) first_sent: Option<Time>,
-    /// No redirect has led it to another origin.
-    pub(super) is_home: bool,
-    /// The key that it carries, and how often one was refused.
-    pub(super) token: u64,
-    pub(super) refusals: u8,
-    /// It shows whether the provider is back.
-    pub(super) is_probe: bool,
-    /// Its retry costs nothing of the budget.
-    pub(super) is_exempt: bool,
-}
-
-impl Job {
-    /// A row that has not been sent yet.
-    pub(super) fn new(
-        row: Row,
-        key: Option<String>,
-        call: Call,
-        (lane, gate): (LaneId, Gate),
-        costs: Costs,
-    ) -> Self {
-        Self {
-            row,
-            key,
-            call,
-            original: None,
-            lane,
-            gate,
-            costs,
-            most: Tokens::default(),
-            price: None,
-            stake: None,
-            attempts: 0,
-            sends: 0,
-            partition: 0,
-            unsent: 0,
-            hops: 0,
-            first_sent: None,
-            is_home: true,
-            token: 0,
-            refusals: 0,
-            is_probe: false,
-            is_exempt: false,
-        }
-    }
-}
 
 /// A lane's place; valid while there are rows of it.
 pub(super) type LaneId = usize;
@@ -103,6 +30,7 @@ pub(super) type LaneId = usize;
 #[derive(Debug, Default)]
 pub(super) struct Work {
     fresh: VecDeque<Row>,
+    gatherer: Gatherer,
     lanes: Slab<Lane>,
     by_name: HashMap<Box<str>, LaneId>,
     /// Lanes with rows that may be sent, as far as is known: each has its turn. Also some that were
@@ -118,7 +46,7 @@ pub(super) struct Work {
     /// Due, and waiting for the budget.
     over_budget: VecDeque<Box<Job>>,
     input_ended: bool,
-    /// Rows taken and not yet at an end or back in line.
+    /// Calls taken and not yet at an end or back in line.
     pub(super) active: usize,
     /// Rows of all lanes count against one quota: there is no other lane to look for.
     one_lane: bool,
@@ -143,10 +71,10 @@ struct Lane {
 
 /// The next thing to do, before asking for a permit.
 pub(super) enum Next {
-    /// This row was begun already.
+    /// This call was begun already.
     Again(Box<Job>),
-    /// A row that has no call yet.
-    Fresh(Row),
+    /// Rows that have no call yet, and are to share one.
+    Fresh(Vec<Row>),
     /// Nothing now; a retry is due, or a lane opens, at that time, or a row may come.
     Nothing(Option<Time>),
     /// The input broke.
@@ -154,17 +82,15 @@ pub(super) enum Next {
 }
 
 impl Work {
-    pub(super) fn new(one_lane: bool, retry_percent: u64) -> Self {
-        Self { one_lane, budget: Budget::new(retry_percent), ..Self::default() }
+    pub(super) fn new(one_lane: bool, retry_percent: u64, gatherer: Gatherer) -> Self {
+        Self { one_lane, budget: Budget::new(retry_percent), gatherer, ..Self::default() }
     }
 
     /// What to send next: rows that were begun before new ones, or the other way round.
     pub(super) fn next(&mut self, now: Time, feeder: &Feeder, fresh_first: bool) -> Next {
         self.look_at_clock(now);
-        if fresh_first && let Some(row) = self.fresh.pop_front() {
-            self.budget.earn();
-            self.active += 1;
-            return Next::Fresh(row);
+        if fresh_first && let Some(rows) = self.gather(now) {
+            return self.begun(rows);
         }
         if let Some(job) = self.pop() {
             self.active += 1;
@@ -173,8 +99,15 @@ impl Work {
         if !self.wants_fresh() {
             return Next::Nothing(self.due());
         }
-        if self.fresh.is_empty() && !self.input_ended {
+        loop {
+            if let Some(rows) = self.gather(now) {
+                return self.begun(rows);
+            }
+            if self.input_ended {
+                break;
+            }
             match feeder.take(&mut self.fresh) {
+                Feed::Open if self.fresh.is_empty() => break,
                 Feed::Open => {}
                 Feed::Ended => self.input_ended = true,
                 Feed::Failed(error) => {
@@ -183,27 +116,31 @@ impl Work {
                 }
             }
         }
-        match self.fresh.pop_front() {
-            Some(row) => {
-                self.budget.earn();
+        // No new row is there to be crowded out.
+        if let Some(job) = self.over_budget.pop_front() {
+            self.stand(job, false);
+            if let Some(job) = self.pop() {
                 self.active += 1;
-                Next::Fresh(row)
+                return Next::Again(job);
             }
-            None => match self.over_budget.pop_front() {
-                // No new row is there to be crowded out.
-                Some(job) => {
-                    self.stand(job, false);
-                    match self.pop() {
-                        Some(job) => {
-                            self.active += 1;
-                            Next::Again(job)
-                        }
-                        None => Next::Nothing(self.due()),
-                    }
-                }
-                None => Next::Nothing(self.due()),
-            },
         }
+        Next::Nothing(self.due())
+    }
+
+    /// The rows of the next call, as far as they have been read.
+    fn gather(&mut self, now: Time) -> Option<Vec<Row>> {
+        while let Some(row) = self.fresh.pop_front() {
+            if let Some(rows) = self.gatherer.add(row, now) {
+                return Some(rows);
+            }
+        }
+        if self.input_ended { self.gatherer.rest() } else { self.gatherer.ripe(now) }
+    }
+
+    fn begun(&mut self, rows: Vec<Row>) -> Next {
+        self.budget.earn();
+        self.active += 1;
+        Next::Fresh(rows)
     }
 
     /// The lane of the quota with this name, and a gate to it; `gate` makes one.
@@ -286,6 +223,11 @@ impl Work {
         sooner && self.reopen(id)
     }
 
+    /// In its lane, behind others: it was not taken from here.
+    pub(super) fn put_aside(&mut self, job: Box<Job>) {
+        self.stand(job, false);
+    }
+
     /// Back to the head of its lane: it was taken, but nothing was sent.
     pub(super) fn put_back(&mut self, mut job: Box<Job>) {
         job.stake = None; // what waits holds up nobody
@@ -294,16 +236,26 @@ impl Work {
     }
 
     /// To be sent again at `due`.
-    pub(super) fn wait(&mut self, mut job: Box<Job>, due: Time) {
-        job.stake = None;
+    pub(super) fn wait(&mut self, job: Box<Job>, due: Time) {
         self.active -= 1;
+        self.add(job, due);
+    }
+
+    /// To be sent at `due`: it was not taken from here.
+    pub(super) fn add(&mut self, mut job: Box<Job>, due: Time) {
+        job.stake = None;
         self.waited += 1;
         self.waiting.push(Waiting { due, order: self.waited, job });
     }
 
-    /// A row of this lane is at its end.
+    /// A call of this lane is at its end.
     pub(super) fn ended(&mut self, id: LaneId) {
         self.active -= 1;
+        self.leave(id);
+    }
+
+    /// A call of this lane, that was not taken from here, is at its end.
+    pub(super) fn leave(&mut self, id: LaneId) {
         let lane = &mut self.lanes[id];
         lane.rows -= 1;
         if lane.rows == 0 && !self.one_lane {
@@ -317,6 +269,7 @@ impl Work {
     pub(super) fn is_pending(&self) -> bool {
         self.standing.0 > 0
             || !self.fresh.is_empty()
+            || !self.gatherer.is_empty()
             || !self.waiting.is_empty()
             || !self.over_budget.is_empty()
     }
@@ -325,6 +278,7 @@ impl Work {
     pub(super) fn has_ready(&self, now: Time) -> bool {
         self.standing.0 > 0
             || !self.fresh.is_empty()
+            || !self.gatherer.is_empty()
             || self.waiting.peek().is_some_and(|waiting| waiting.due <= now)
     }
 
@@ -357,7 +311,8 @@ impl Work {
             }
         }
         // Without new rows there is nothing that retries could crowd out.
-        let is_free = self.input_ended && self.fresh.is_empty() || self.has_many_waiting();
+        let is_free =
+            self.input_ended && self.fresh.is_empty() && self.gatherer.is_empty() || self.has_many_waiting();
         while !self.over_budget.is_empty() && (is_free || self.budget.pays()) {
             let Some(job) = self.over_budget.pop_front() else { break };
             self.stand(job, false);
@@ -387,13 +342,13 @@ impl Work {
         let job = self.lanes[id].ready.pop_front()?;
         self.queue(id);
         self.standing.0 -= 1;
-        self.standing.1 -= size(&job.row);
+        self.standing.1 -= job.size();
         Some(job)
     }
 
     fn stand(&mut self, job: Box<Job>, first: bool) {
         self.standing.0 += 1;
-        self.standing.1 += size(&job.row);
+        self.standing.1 += job.size();
         let id = job.lane;
         let lane = &mut self.lanes[id];
         if first {
@@ -444,7 +399,7 @@ impl Work {
     fn due(&self) -> Option<Time> {
         let retry = self.waiting.peek().map(|waiting| waiting.due);
         let opening = self.opening.peek().map(|Reverse((until, _))| *until);
-        [retry, opening].into_iter().flatten().min()
+        [retry, opening, self.gatherer.due()].into_iter().flatten().min()
     }
 }
 

@@ -6,7 +6,9 @@ use tidegate_core::{Contract, Limit, Outcome, Pacing, Terms};
 use tidegate_quota::{Clock, Partitions, Permit};
 
 use super::*;
+use crate::engine::job::Carried;
 use crate::row::Record;
+use crate::template::Call;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -21,7 +23,11 @@ impl Lanes {
     fn new(limit: &str) -> Self {
         let limits = [limit.parse::<Limit>().unwrap()];
         let contract = Contract::new(&limits, Pacing::Burst, Terms::default()).unwrap();
-        Self { work: Work::new(false, 20), quotas: Partitions::new(contract, Clock::simulated()), rows: 0 }
+        Self {
+            work: Work::new(false, 20, Gatherer::default()),
+            quotas: Partitions::new(contract, Clock::simulated()),
+            rows: 0,
+        }
     }
 
     /// A fresh row of this lane is taken, and stands in it.
@@ -38,7 +44,12 @@ impl Lanes {
         let lane = self.work.lane(lane, || self.quotas.gate(lane));
         let id = lane.0;
         self.work.active += 1;
-        self.work.put_back(Box::new(Job::new(row, None, call, lane, *self.quotas.contract().costs())));
+        self.work.put_back(Box::new(Job::new(
+            vec![Carried { row, key: None, sends: 0 }],
+            call,
+            lane,
+            *self.quotas.contract().costs(),
+        )));
         id
     }
 
@@ -51,7 +62,7 @@ impl Lanes {
     }
 
     fn take_all(&mut self, now: Time) -> Vec<u64> {
-        std::iter::from_fn(|| self.take(now).map(|job| job.row.index)).collect()
+        std::iter::from_fn(|| self.take(now).map(|job| job.rows[0].row.index)).collect()
     }
 
     /// As the pump does it: takes the next job that has a permit, and shuts lanes that have none.

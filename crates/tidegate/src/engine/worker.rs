@@ -8,7 +8,8 @@ use tidegate_quota::Permit;
 use tokio::sync::oneshot;
 
 use super::call::{connect_elsewhere, is_home};
-use super::work::{Job, LaneId};
+use super::job::Job;
+use super::work::LaneId;
 use super::{Ended, Engine, Found, Idle, lock};
 use crate::http::{Connect, ConnectError, Exchange};
 use crate::retry::Human;

@@ -66,10 +66,10 @@ impl Writer {
         Arc::clone(&self.dirty)
     }
 
-    /// Adds a row at its end, and the end of the call that brought it.
+    /// Adds a row at its end, and the end of the call that brought it. Until [`added`](Self::added) is called,
+    /// what was added stays together, and is written as a whole or not at all.
     pub(super) fn append(&mut self, row: &Finished<'_>, call: Option<&End>) {
         self.formatter.append(row, call, &mut self.batch);
-        self.added();
     }
 
     /// Notes that a call is over whose row is not at its end.
@@ -84,7 +84,8 @@ impl Writer {
         self.added();
     }
 
-    fn added(&mut self) {
+    /// What was added may be passed on.
+    pub(super) fn added(&mut self) {
         if self.batch.bytes() >= BATCH_BYTES {
             self.flush();
         } else if let Way::Thread { .. } = self.files

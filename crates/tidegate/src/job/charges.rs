@@ -107,8 +107,8 @@ impl Charges {
         Ok(Self { contract, by_row, by_answer, by_tokens, tokens, always_bounds, partition })
     }
 
-    /// What the row's call is to reserve, and the most tokens that it takes where that matters.
-    pub(crate) fn costs(&self, row: &Row, call: &Call) -> Result<(Costs, Tokens), ChargeError> {
+    /// What the call of these rows is to reserve, and the most tokens that it takes where that matters.
+    pub(crate) fn costs(&self, rows: &[&Row], call: &Call) -> Result<(Costs, Tokens), ChargeError> {
         let mut costs = *self.contract.costs();
         let mut most = Tokens::default();
         if self.always_bounds || !self.by_tokens.is_empty() {
@@ -120,12 +120,16 @@ impl Charges {
             costs.set(*limit, reserved.unwrap_or(bound));
         }
         for (limit, template) in &self.by_row {
-            let text = template.render(row)?;
-            let units = whole_units(&text).ok_or_else(|| {
-                let unit = self.contract.limits().nth(*limit).map(|(limit, _)| limit.unit().to_string());
-                ChargeError::NotANumber { text: shortened(&text), unit: unit.unwrap_or_default() }
-            })?;
-            costs.set(*limit, units);
+            let mut sum = 0_u64;
+            for row in rows {
+                let text = template.render(row)?;
+                let units = whole_units(&text).ok_or_else(|| {
+                    let unit = self.contract.limits().nth(*limit).map(|(limit, _)| limit.unit().to_string());
+                    ChargeError::NotANumber { text: shortened(&text), unit: unit.unwrap_or_default() }
+                })?;
+                sum = sum.saturating_add(units);
+            }
+            costs.set(*limit, sum);
         }
         if !self.by_row.is_empty() || !self.by_tokens.is_empty() {
             self.contract.admit(&costs)?;
@@ -138,6 +142,15 @@ impl Charges {
         let Some(template) = &self.partition else { return Ok(Cow::Borrowed("")) };
         let name = template.render(row)?;
         if name.len() > MAX_PARTITION { Err(ChargeError::LongPartition) } else { Ok(name) }
+    }
+
+    /// How many of the rows, one at least, count against the quota of the first.
+    pub(crate) fn alike<'r>(&self, mut rows: impl ExactSizeIterator<Item = &'r Row>) -> usize {
+        let all = rows.len();
+        let Some(template) = &self.partition else { return all };
+        let name = |row: &Row| template.render(row).map(Cow::into_owned).ok();
+        let first = rows.next().map(name);
+        1 + rows.take_while(|row| Some(name(row)) == first).count()
     }
 
     /// Whether rows count against different quotas.

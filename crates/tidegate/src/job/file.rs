@@ -82,6 +82,8 @@ pub struct RequestSection {
     pub proxy: Option<String>,
     /// Adds an idempotency key to each call: `true`, or the name of its header.
     pub idempotency_key: Option<FlagOrWord>,
+    /// Rows that one call carries.
+    pub batch: Option<u64>,
 }
 
 /// `[auth]`
@@ -322,6 +324,11 @@ pub struct OutputSection {
     pub accept: Option<Vec<StatusOrWord>>,
     /// `{{ expression }}` over `status` and `body`: which answers with an accepted status are results.
     pub success: Option<String>,
+    /// Where the answer to a call of many rows has something for each: `whole`, or a JSON Pointer to a list or an
+    /// object.
+    pub split: Option<String>,
+    /// JSON Pointer to the key of its row in each element of that list; without it they are in order.
+    pub split_key: Option<String>,
     /// Failures that are tolerated: a number or a percentage.
     pub max_failed: Option<StatusOrWord>,
     /// `completion`, or `input`: at the end results are put in the order of the input.

@@ -48,6 +48,7 @@ use crate::retry::RetryPolicy;
 use crate::signs::Signs;
 use crate::sink::{self, OutputFormat, SinkError, Target};
 use crate::source::{Format, InputSpec};
+use crate::split::Split;
 use crate::template::{BodySpec, RequestSpec, SuccessRule};
 use crate::verdict::Accept;
 
@@ -69,6 +70,8 @@ pub struct Job {
     pub key: Option<String>,
     /// The call made for each.
     pub request: RequestSpec,
+    /// A call carries up to so many rows, and its answer is divided like this.
+    pub batch: Option<(usize, Split)>,
     /// What the provider allows.
     pub limits: Vec<Limit>,
     /// How their costs are found where they differ from call to call, in the same order.
@@ -282,6 +285,7 @@ impl Job {
         let max_cost = llm::max_cost(&quota, &prices)?;
         let by_tokens = costs.iter().any(|cost: &CostSpec| cost.tokens.is_some());
         let http = http_options(&request)?;
+        let batch = values::batch(&request, &output, input.key.as_deref(), &retry)?;
         let auth = auth.map(|auth| values::auth(auth, &http)).transpose()?;
         let idempotency = values::idempotency(&request)?;
         let probe = values::probe(&retry, &request)?;
@@ -300,7 +304,8 @@ impl Job {
             input: input_spec,
             key: input.key,
             redirects: request.redirects.unwrap_or(0),
-            request: request_spec(request)?,
+            request: RequestSpec { many_rows: batch.is_some(), ..request_spec(request)? },
+            batch,
             pacing: values::pacing(&quota)?,
             limits,
             costs,
@@ -362,6 +367,11 @@ impl Job {
                 "the rows of a batch bring method and body themselves",
             )
             .hinting("leave method and body away; or say input.format = \"jsonl\" and use {{ row.body }}"));
+        }
+        if self.batch.is_some() {
+            let message = "the rows of a batch are whole calls: none carries many of them";
+            return Err(JobError::value("request.batch", message)
+                .hinting("leave it away; or say input.format = \"jsonl\" and write the body with `rows`"));
         }
         self.request.body = BodySpec::Batch;
         self.speaks_tokens = true;

@@ -18,7 +18,7 @@ use crate::log::{self, Micros, Replay, RunRecord, SendsEncoder};
 use crate::report::Before;
 use crate::sink::{self, LogFile, OutputFormat, OutputPaths, OutputSpec, Outputs, SinkError, Target};
 use crate::source::{Format, InputSpec, Marker, Source};
-use crate::template::{BodySpec, Call, Input, InputKind, KeyTemplate, Template};
+use crate::template::{BodySpec, Call, Input, InputKind, KeyTemplate, RenderError, Template};
 
 /// Time beyond a call's own in which it is sure to have been given up.
 const GIVEN_UP: Duration = Duration::from_secs(1);
@@ -131,9 +131,29 @@ impl Plan {
         Ok(Self { job, source, template, contract, quota, probe, charges, key, clock, connector, store })
     }
 
-    /// What the call of a row would reserve of each limit; `None` if that cannot be said.
-    pub fn costs(&self, row: &Row, call: &Call) -> Option<Costs> {
-        self.charges.costs(row, call).ok().map(|(costs, _)| costs)
+    /// The call that some rows make together, with those of them that it carries; `None` if there is none. Rows
+    /// that make no call at all are given to `fault`, with the reason.
+    pub fn call<'r>(
+        &self,
+        rows: &'r [Row],
+        mut fault: impl FnMut(&Row, RenderError),
+    ) -> Option<(Vec<&'r Row>, Call)> {
+        let makes_one =
+            |row: &&'r Row| self.template.render_all(&[row]).map_err(|error| fault(row, error)).is_ok();
+        let mut together: Vec<&Row> = rows.iter().filter(makes_one).collect();
+        // All that make a call by themselves, unless they are too many.
+        while !together.is_empty() {
+            if let Ok(call) = self.template.render_all(&together) {
+                return Some((together, call));
+            }
+            together.truncate(together.len() / 2);
+        }
+        None
+    }
+
+    /// What the call of these rows would reserve of each limit; `None` if that cannot be said.
+    pub fn costs(&self, rows: &[&Row], call: &Call) -> Option<Costs> {
+        self.charges.costs(rows, call).ok().map(|(costs, _)| costs)
     }
 
     /// Opens the outputs, finds what earlier runs have done, and joins those who use the quota.

@@ -13,9 +13,11 @@ use super::{
 };
 use crate::auth::{AuthSpec, OAuth2, Secret, TokenSource};
 use crate::http::{Http2, Options};
+use crate::log::MOST_ROWS;
 use crate::retry::{RetryPolicy, parse_duration};
 use crate::signs::{Class, Sign};
 use crate::sink::OutputFormat;
+use crate::split::Split;
 use crate::template::{BodySpec, RequestSpec};
 use crate::verdict::Accept;
 
@@ -39,7 +41,43 @@ pub(super) fn request_spec(request: RequestSection) -> Result<RequestSpec, JobEr
         body,
         bearer_env: request.bearer_env,
         user_agent: None,
+        many_rows: false,
     })
+}
+
+/// How many rows a call carries, and how its answer is divided among them.
+pub(super) fn batch(
+    request: &RequestSection,
+    output: &OutputSection,
+    key: Option<&str>,
+    retry: &RetrySection,
+) -> Result<Option<(usize, Split)>, JobError> {
+    let Some(rows) = request.batch else {
+        return match (&output.split, &output.split_key) {
+            (None, None) => Ok(None),
+            _ => Err(JobError::value("output.split", "there is nothing to split: each call is for one row")
+                .hinting("say how many rows a call carries with request.batch = 100 (--batch 100)")),
+        };
+    };
+    let rows = usize::try_from(rows).ok().filter(|rows| (1..=MOST_ROWS).contains(rows)).ok_or_else(|| {
+        JobError::value("request.batch", format!("a call carries 1 to {MOST_ROWS} rows, not {rows}"))
+    })?;
+    let at = output.split.as_deref().ok_or(JobError::Missing {
+        what: "output.split",
+        hint: "where has the answer something for each row? split = \"/results\" for a list (or object) there, \
+               split = \"\" if the answer is the list, split = \"whole\" to give all of it to each row",
+    })?;
+    let split = Split::parse(at, output.split_key.as_deref())
+        .map_err(|message| JobError::value("output.split", message))?;
+    if split.needs_keys() && key.is_none() {
+        return Err(JobError::value("output.split_key", "rows have no key to be found by")
+            .hinting("name the column that it is with input.key (--key COLUMN)"));
+    }
+    if retry.unknown.as_deref() == Some("probe") {
+        return Err(JobError::value("retry.unknown", "a probe asks about one row, and calls carry many")
+            .hinting("use resend or hold"));
+    }
+    Ok(Some((rows, split)))
 }
 
 /// A list of statuses.
@@ -118,6 +156,7 @@ pub(super) fn probe(retry: &RetrySection, request: &RequestSection) -> Result<Op
         body: BodySpec::None,
         bearer_env: request.bearer_env.clone(),
         user_agent: None,
+        many_rows: false,
     };
     let missing =
         Accept::parse(&["404"]).map_err(|message| JobError::value("retry.probe.missing", message))?;

@@ -25,7 +25,7 @@ pub use self::read::{Event, LogError, Reader};
 pub(crate) use self::replay::{Dangling, Replay, rows_beyond};
 pub use self::select::FailureFilter;
 pub(crate) use self::select::failures;
-pub(crate) use self::sends::SendsEncoder;
+pub(crate) use self::sends::{MOST_ROWS, SendsEncoder};
 use crate::sink::FailureKind;
 
 /// What a log file begins with; another number is another layout.
@@ -62,12 +62,21 @@ pub struct Send {
     pub row: u64,
     /// Of the row's sends, from 1; runs before are counted.
     pub number: u32,
+    /// The other rows that the call carries, with their own numbers.
+    pub mates: Box<[(u64, u32)]>,
     /// When its permit was granted.
     pub at: Micros,
     /// What it reserved of each limit, where that is not what every call costs.
     pub costs: Option<Box<[u64]>>,
     /// Whose quota it counts against: the number of a [`Control::Partition`].
     pub partition: u32,
+}
+
+impl Send {
+    /// All rows that the call carries, each with the number of its send.
+    pub fn rows(&self) -> impl Iterator<Item = (u64, u32)> + '_ {
+        std::iter::once((self.row, self.number)).chain(self.mates.iter().copied())
+    }
 }
 
 /// A call is over.

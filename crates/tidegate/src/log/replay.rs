@@ -6,7 +6,9 @@ use std::path::Path;
 use roaring::RoaringTreemap;
 
 use super::control::Rows;
-use super::{Commit, Control, Event, InputMark, LogError, Micros, Outcome, OutputFile, Reader, RunRecord};
+use super::{
+    Commit, Control, Event, InputMark, LogError, Micros, Outcome, OutputFile, Reader, RunRecord, Send,
+};
 use crate::llm::{Money, Spent};
 use crate::sink::Done;
 
@@ -57,6 +59,8 @@ pub(crate) struct Dangling {
     pub(crate) unknown: RoaringTreemap,
     /// How often rows were sent so far; those that were sent once and are unknown are left out.
     sends: HashMap<u64, u32>,
+    /// Of unknown rows that were sent in one call with others: its first row.
+    calls: HashMap<u64, u64>,
 }
 
 /// A file that was about to be replaced when the log ended.
@@ -75,6 +79,24 @@ impl Dangling {
         known.unwrap_or_else(|| u32::from(self.unknown.contains(row)))
     }
 
+    /// Rows of calls with several of which it is not known whether they were done, each with the first row of
+    /// its call: sent again, they go together, as the same call.
+    pub(crate) fn calls(&self) -> &HashMap<u64, u64> {
+        &self.calls
+    }
+
+    /// Calls with these rows, whose outcome is not known.
+    #[cfg(test)]
+    pub(crate) fn of_calls(calls: &[&[u64]]) -> Self {
+        let mut this = Self::default();
+        for rows in calls {
+            rows.iter().for_each(|row| this.lost(*row, 1));
+            let together = rows.iter().filter(|_| rows.len() > 1);
+            this.calls.extend(together.map(|row| (*row, rows[0])));
+        }
+        this
+    }
+
     /// The row was done, and its result is lost.
     pub(crate) fn lose(&mut self, row: u64) {
         self.lost(row, 1);
@@ -87,9 +109,34 @@ impl Dangling {
         }
     }
 
+    /// Of the call it is not known whether it was done.
+    fn lost_together(&mut self, send: &Send) {
+        if !send.mates.is_empty() {
+            self.calls.extend(send.rows().map(|(row, _)| (row, send.row)));
+        }
+    }
+
+    /// What it was sent with before makes no difference any more.
+    fn sent(&mut self, send: &Send) {
+        if !self.calls.is_empty() {
+            self.calls.retain(|row, _| !send.rows().any(|(sent, _)| sent == *row));
+        }
+    }
+
+    /// The call has ended, and is not known to be the last of its row.
+    fn left_open(&mut self, row: u64, sends: u32, unknown: bool) {
+        if unknown {
+            self.unknown.insert(row);
+        }
+        self.sends.insert(row, sends);
+    }
+
     fn over(&mut self, row: u64) {
         if !self.unknown.is_empty() {
             self.unknown.remove(row);
+        }
+        if !self.calls.is_empty() {
+            self.calls.remove(&row);
         }
         if !self.sends.is_empty() {
             self.sends.remove(&row);
@@ -117,19 +164,29 @@ impl Replay {
         }
         self.ended = None;
         match event {
-            Event::Send(send) => self.latest = self.latest.max(send.at),
+            Event::Send(send) => {
+                self.latest = self.latest.max(send.at);
+                self.dangling.sent(&send);
+            }
             Event::End(send, end) => {
                 self.latest = self.latest.max(end.ended);
                 self.over = self.over.max(Some(end.ended));
                 let unknown = matches!(end.outcome, Outcome::Unknown | Outcome::TimedOut);
-                let sends = send.number - u32::from(end.outcome == Outcome::NotSent);
-                self.ended = Some((send.row, sends, unknown));
+                let sends = |number: u32| number - u32::from(end.outcome == Outcome::NotSent);
+                for (row, number) in &send.mates {
+                    self.dangling.left_open(*row, sends(*number), unknown);
+                }
+                if unknown {
+                    self.dangling.lost_together(&send);
+                }
+                self.ended = Some((send.row, sends(send.number), unknown));
             }
             Event::Lost(send) => {
                 self.in_flight = true;
-                if !self.done.contains(send.row) {
-                    self.dangling.lost(send.row, send.number);
+                for (row, number) in send.rows().filter(|(row, _)| !self.done.contains(*row)) {
+                    self.dangling.lost(row, number);
                 }
+                self.dangling.lost_together(&send);
             }
             Event::Commit(commit) => self.commit(commit),
             Event::Control(control) => self.control(control),
@@ -138,11 +195,9 @@ impl Replay {
 
     /// The call that has just ended was not its row's last.
     fn left_open(&mut self) {
-        let Some((row, number, unknown)) = self.ended.take() else { return };
-        if unknown {
-            self.dangling.unknown.insert(row);
+        if let Some((row, number, unknown)) = self.ended.take() {
+            self.dangling.left_open(row, number, unknown);
         }
-        self.dangling.sends.insert(row, number);
     }
 
     /// A row's line is in its file.

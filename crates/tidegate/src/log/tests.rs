@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::path::Path;
 
@@ -33,21 +34,26 @@ impl Written {
     }
 
     fn send(&mut self, row: u64, at: u64) -> u64 {
-        let id = self.sends.send(row, 1, Micros(at), None, 0);
+        self.send_all(vec![(row, 1)], at)
+    }
+
+    fn send_all(&mut self, rows: Vec<(u64, u32)>, at: u64) -> u64 {
+        let id = self.sends.send(rows, Micros(at), None, 0);
         self.flush();
         id
     }
 
     fn end(&mut self, id: u64, at: u64, commit: Option<Commit>) {
-        let end = End {
-            id,
-            answered: Micros(at),
-            ended: Micros(at + 5),
-            outcome: Outcome::Answered(200),
-            costs: None,
-        };
+        self.end_with(id, at, Outcome::Answered(200), commit.as_slice());
+    }
+
+    fn end_with(&mut self, id: u64, at: u64, outcome: Outcome, commits: &[Commit]) {
+        let end = End { id, answered: Micros(at), ended: Micros(at + 5), outcome, costs: None };
         let mut records = Vec::new();
-        self.over.put(Some(&end), commit.as_ref(), &mut records);
+        self.over.put(Some(&end), commits.first(), &mut records);
+        for commit in commits.iter().skip(1) {
+            self.over.put(None, Some(commit), &mut records);
+        }
         EndsEncoder::block(&records, &mut self.bytes);
         self.ends.push(self.bytes.len());
     }
@@ -64,6 +70,12 @@ fn events(bytes: &[u8]) -> Result<Vec<Event>, LogError> {
         events.push(event);
     }
     Ok(events)
+}
+
+fn mates(random: &mut fastrand::Rng) -> Box<[(u64, u32)]> {
+    let first = random.u64(..1000);
+    let numbers = [1, 1 + random.u32(..3)][random.usize(..2)];
+    (0..random.u64(..4)).map(|i| (first + i * random.u64(1..3), 1 + random.u32(..numbers))).collect()
 }
 
 #[test]
@@ -83,11 +95,12 @@ fn what_was_written_is_read() {
                 id: sends.count(),
                 row: if random.bool() { random.u64(..) } else { random.u64(..1000) },
                 number: random.u32(1..4),
+                mates: mates(&mut random),
                 at: Micros(random.u64(..1 << 50)),
                 costs,
                 partition: random.u32(..3),
             };
-            sends.send(send.row, send.number, send.at, send.costs.as_deref(), send.partition);
+            sends.send(send.rows(), send.at, send.costs.as_deref(), send.partition);
             expected.push(Event::Send(send.clone()));
             open.push(send);
         } else if !open.is_empty() {
@@ -253,4 +266,45 @@ fn calls_that_hang_while_thousands_end() {
     assert!(told.iter().any(|event| matches!(event, Event::End(send, _) if send.row == 8)));
     assert!(matches!(&told[..], [.., Event::Lost(send)] if (send.row, send.id) == (7, hang[0])));
     assert_eq!(told.iter().filter(|event| matches!(event, Event::Commit(_))).count(), 29_900);
+}
+
+#[test]
+fn rows_of_a_call_are_lost_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(FILE);
+    let read = |log: &Written| {
+        std::fs::write(&path, &log.bytes).unwrap();
+        let dangling = Replay::read(&path).unwrap().unwrap().dangling;
+        let calls: BTreeMap<u64, u64> = dangling.calls().iter().map(|(row, first)| (*row, *first)).collect();
+        let sends: Vec<u32> = (0..9).map(|row| dangling.sends(row)).collect();
+        (dangling.unknown.iter().collect::<Vec<_>>(), calls, sends)
+    };
+    let mut log = Written::new();
+    let all_of = |rows: &[u64], number: u32| rows.iter().map(|row| (*row, number)).collect::<Vec<_>>();
+    let done = log.send_all(all_of(&[0, 1, 2], 1), 10);
+    log.end_with(done, 20, Outcome::Answered(200), &[result(0, 30), result(1, 31), result(2, 32)]);
+    let refused = log.send_all(all_of(&[3, 4], 1), 21);
+    log.end_with(refused, 22, Outcome::Answered(422), &[]);
+    log.send_all(all_of(&[5, 6, 8], 1), 23);
+    let together = BTreeMap::from([(5, 5), (6, 5), (8, 5)]);
+    assert_eq!(read(&log), (vec![5, 6, 8], together, vec![0, 0, 0, 1, 1, 1, 1, 0, 1]));
+
+    // Halves, one of them done; and the lost call again, which nobody has answered.
+    log.run();
+    let half = log.send_all(all_of(&[3], 2), 31);
+    log.end_with(half, 32, Outcome::Answered(200), &[result(3, 30)]);
+    let again = log.send_all(all_of(&[5, 6, 8], 2), 33);
+    log.end_with(again, 34, Outcome::Unknown, &[]);
+    let together = BTreeMap::from([(5, 5), (6, 5), (8, 5)]);
+    assert_eq!(read(&log), (vec![5, 6, 8], together, vec![0, 0, 0, 0, 1, 2, 2, 0, 2]));
+
+    // And once more, refused: they are bound to each other no more.
+    let again = log.send_all(all_of(&[5, 6, 8], 3), 35);
+    log.end_with(again, 36, Outcome::Answered(500), &[]);
+    log.run();
+    let half = log.send_all(all_of(&[5, 6], 4), 41);
+    log.end_with(half, 42, Outcome::TimedOut, &[]);
+    let (unknown, together, _) = read(&log);
+    assert_eq!(unknown, [5, 6, 8], "of the third nobody knows since the second call");
+    assert_eq!(together, BTreeMap::from([(5, 5), (6, 5)]));
 }

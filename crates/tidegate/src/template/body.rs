@@ -10,6 +10,7 @@ use super::MAX_BODY;
 use super::encode::push_form;
 use super::error::{Place, RenderError, TemplateError};
 use super::jinja::{Jinja, Mode};
+use super::names;
 use super::reference::{Reference, RowView, Style};
 use super::scope::Scope;
 use super::text::{Expression, Text, json_string, single_expression};
@@ -39,6 +40,8 @@ pub(super) enum Piece {
     Value(Reference),
     /// An expression that renders to JSON.
     Json(Box<Jinja>),
+    /// The elements of a list: one for each row of the call.
+    Each(Vec<Piece>),
 }
 
 impl Body {
@@ -70,24 +73,35 @@ impl Body {
             Self::Pieces(pieces) => pieces,
         };
         let mut out = Vec::new();
-        for piece in pieces {
-            match piece {
-                Piece::Literal(text) => out.extend_from_slice(text.as_bytes()),
-                Piece::Quoted(text) => write_json_str(&text.render(view)?, &mut out),
-                Piece::Value(reference) => reference.write_json(view, &mut out)?,
-                Piece::Json(jinja) => out.extend_from_slice(jinja.render(view.context())?.as_bytes()),
-                Piece::FormValue(text) => {
-                    let mut encoded = String::new();
-                    push_form(&text.render(view)?, &mut encoded);
-                    out.extend_from_slice(encoded.as_bytes());
-                }
-            }
-            if out.len() > MAX_BODY {
-                return Err(RenderError::TooLarge { place: Arc::from("body"), limit: MAX_BODY });
-            }
-        }
+        render(pieces, view, &mut out)?;
         Ok(out.into())
     }
+}
+
+fn render(pieces: &[Piece], view: &RowView<'_>, out: &mut Vec<u8>) -> Result<(), RenderError> {
+    for piece in pieces {
+        match piece {
+            Piece::Literal(text) => out.extend_from_slice(text.as_bytes()),
+            Piece::Quoted(text) => write_json_str(&text.render(view)?, out),
+            Piece::Value(reference) => reference.write_json(view, out)?,
+            Piece::Json(jinja) => out.extend_from_slice(jinja.render(view.context())?.as_bytes()),
+            Piece::FormValue(text) => {
+                let mut encoded = String::new();
+                push_form(&text.render(view)?, &mut encoded);
+                out.extend_from_slice(encoded.as_bytes());
+            }
+            Piece::Each(element) => {
+                for (i, row) in view.all.iter().enumerate() {
+                    out.extend_from_slice(if i > 0 { b"," } else { b"" });
+                    render(element, &RowView::new(row)?, out)?;
+                }
+            }
+        }
+        if out.len() > MAX_BODY {
+            return Err(RenderError::TooLarge { place: Arc::from("body"), limit: MAX_BODY });
+        }
+    }
+    Ok(())
 }
 
 /// The content type of a body that the request names none for; curl's choice for `-d`.
@@ -113,6 +127,13 @@ fn compile_json(
                 piece => out.push(piece),
             }
         }
+        Value::Array(items) if scope.is_joint() && items.len() == 1 && uses_row(&items[0]) => {
+            let mut element = Vec::new();
+            scope.each(|scope| compile_json(&items[0], &format!("{pointer}/0"), scope, &mut element))?;
+            push_literal(out, "[");
+            out.push(Piece::Each(element));
+            push_literal(out, "]");
+        }
         Value::Array(items) => {
             push_literal(out, "[");
             for (i, item) in items.iter().enumerate() {
@@ -135,6 +156,15 @@ fn compile_json(
         Value::Null | Value::Bool(_) | Value::Number(_) => push_literal(out, &value.to_string()),
     }
     Ok(())
+}
+
+fn uses_row(value: &Value) -> bool {
+    match value {
+        Value::String(source) => names::may_read_one_row(source),
+        Value::Array(items) => items.iter().any(uses_row),
+        Value::Object(members) => members.values().any(uses_row),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 /// One string of a JSON body: exactly one expression keeps its type, all else stays a string.

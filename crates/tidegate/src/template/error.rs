@@ -84,6 +84,12 @@ pub enum Problem {
         /// The name in the template.
         name: String,
     },
+    /// One row, where a call carries many.
+    #[error("a call carries many rows here, and this names one")]
+    ManyRows,
+    /// A call that carries many rows, and names none.
+    #[error("calls are to carry many rows, and nothing in them uses `rows`, or a row in a list")]
+    RowsUnused,
     /// `line` for an input that is not a plain list.
     #[error("`line` exists for plain lists only")]
     NoLine,
@@ -259,6 +265,13 @@ impl TemplateError {
             Problem::EnvUnset { name } => return Some(format!("export {name}=…")),
             Problem::EnvNewline { name } => {
                 return Some(format!("set it with export {name}=\"$(cat FILE)\""));
+            }
+            Problem::ManyRows => {
+                "with `batch`, write a list of one element, which is sent for each row: json = { ids = [\"{{ row.id }}\"] }; \
+                 or use all rows at once: {{ rows | map(attribute='id') | join(',') }}"
+            }
+            Problem::RowsUnused => {
+                "write a list of one element, which is sent for each row: json = { ids = [\"{{ row.id }}\"] }"
             }
             Problem::NoLine => "a column called line is `{{ row.line }}`",
             Problem::EnvWhole => "write the name out: `{{ env.TOKEN }}`",

@@ -80,7 +80,14 @@ impl Jinja {
                     scope.line().map_err(|problem| problem.at(place))?;
                     constant = false;
                 }
-                ("index", _) => constant = false,
+                ("index", _) => {
+                    scope.index().map_err(|problem| problem.at(place))?;
+                    constant = false;
+                }
+                (name @ ("rows" | "lines"), _) if scope.is_joint() => {
+                    scope.rows(name).map_err(|problem| problem.at(place))?;
+                    constant = false;
+                }
                 (name, _) if env.globals().any(|(global, _)| global == name) => {}
                 (name, _) => return Err(Problem::UnknownVariable { name: name.to_owned() }.at(place)),
             }
@@ -120,7 +127,20 @@ impl Jinja {
 
 /// The variables `row`, `line` and `index` of one row.
 pub(super) fn context(index: u64, record: &Record) -> Value {
-    let (row, line) = match record {
+    let (row, line) = values(record);
+    Value::from_object(Context { index, row, line })
+}
+
+/// The variables `rows` and `lines` of a call that carries many.
+pub(super) fn context_of_all<'r>(records: impl Iterator<Item = &'r Record>) -> Value {
+    let (rows, lines): (Vec<Value>, Vec<Option<Value>>) = records.map(values).unzip();
+    let lines: Vec<Value> = lines.into_iter().flatten().collect();
+    Value::from_pairs([("rows", Value::from(rows)), ("lines", Value::from(lines))])
+}
+
+/// `row`, and `line` if it is one.
+fn values(record: &Record) -> (Value, Option<Value>) {
+    match record {
         Record::Line(line) => {
             let line = Value::from(line.as_str());
             (Value::from_pairs([("line", line.clone())]), Some(line))
@@ -133,8 +153,7 @@ pub(super) fn context(index: u64, record: &Record) -> Value {
             let row = serde_json::from_str(raw.get());
             (row.unwrap_or_else(|_| bad("the row is not valid Unicode").into()), None)
         }
-    };
-    Value::from_object(Context { index, row, line })
+    }
 }
 
 /// Strict, bounded, and without the function that prints all variables.

@@ -79,6 +79,9 @@ pub struct RequestSpec {
     pub bearer_env: Option<String>,
     /// `tidegate/<version>` unless given, here or as a header.
     pub user_agent: Option<String>,
+    /// One call carries many rows: of a JSON body, each list of one element that uses the row gets an element
+    /// for each; everywhere else stands `rows` instead of `row`.
+    pub many_rows: bool,
 }
 
 /// A body as the user wrote it.
@@ -141,6 +144,7 @@ pub struct Template {
     body: Body,
     /// Rows say themselves what is called.
     is_batch: bool,
+    many_rows: bool,
     secrets: Secrets,
     identity: String,
 }
@@ -156,13 +160,14 @@ impl Template {
         input: Input<'_>,
         env: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, TemplateError> {
-        let mut scope = Scope::new(input, &env);
+        let mut scope = Scope::new(input, &env).of_many_rows(spec.many_rows);
         let compiled = Self::compile_parts(spec, &mut scope);
         let secrets = Secrets::new(scope.secrets);
         let (method, url, headers, body) = compiled.map_err(|error| redact(error, &secrets))?;
         let identity = identity(spec, &method);
         let is_batch = spec.body == BodySpec::Batch;
-        Ok(Self { method, url, headers, body, is_batch, secrets, identity })
+        let many_rows = spec.many_rows;
+        Ok(Self { method, url, headers, body, is_batch, many_rows, secrets, identity })
     }
 
     fn compile_parts(
@@ -173,6 +178,9 @@ impl Template {
         let url = UrlTemplate::compile(&spec.url, &spec.query, scope)?;
         let headers = Headers::compile(spec, body::content_type(&spec.body), scope)?;
         let body = Body::compile(&spec.body, scope)?;
+        if spec.many_rows && !scope.uses_rows {
+            return Err(Problem::RowsUnused.at(&Place::Body(String::new())));
+        }
         Ok((method, url, headers, body))
     }
 
@@ -182,7 +190,16 @@ impl Template {
     ///
     /// If this row has no call; others may.
     pub fn render(&self, row: &Row) -> Result<Call, RenderError> {
-        let view = RowView::new(row)?;
+        self.render_all(&[row])
+    }
+
+    /// The one call for all of `rows`, if calls carry many; else that for the first.
+    ///
+    /// # Errors
+    ///
+    /// If there is none because of one of them, or because they are too many.
+    pub fn render_all(&self, rows: &[&Row]) -> Result<Call, RenderError> {
+        let view = if self.many_rows { RowView::of_many(rows)? } else { RowView::new(rows[0])? };
         self.render_parts(&view).map_err(|error| match error {
             RenderError::Expression { place, message } => {
                 RenderError::Expression { place, message: self.secrets.redact(&message).into_owned() }
@@ -304,7 +321,11 @@ fn identity(spec: &RequestSpec, method: &Method) -> String {
         BodySpec::Form(form) => serde_json::json!({ "form": form }),
         BodySpec::Batch => serde_json::json!("batch"),
     };
-    serde_json::json!([method.as_str(), spec.url, spec.query, body]).to_string()
+    let mut parts =
+        vec![method.as_str().into(), spec.url.clone().into(), serde_json::json!(spec.query), body];
+    // How many there are in a call makes no difference to their results.
+    parts.extend(spec.many_rows.then(|| "many rows".into()));
+    serde_json::Value::Array(parts).to_string()
 }
 
 /// A constant template's message may repeat what it was given.

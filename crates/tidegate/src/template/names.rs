@@ -25,12 +25,20 @@ pub(super) fn unknown(env: &Environment<'_>, source: &str) -> Option<String> {
     })
 }
 
-/// Whether anything in `source` might read the row. `false` is certain, `true` is not.
+/// Whether anything in `source` might read a row. `false` is certain, `true` is not.
 pub(super) fn may_read_row(source: &str) -> bool {
-    const NAMES: [&str; 3] = ["row", "line", "index"];
+    reads(source, &["row", "line", "index", "rows", "lines"])
+}
+
+/// Whether it might read one row by itself.
+pub(super) fn may_read_one_row(source: &str) -> bool {
+    reads(source, &["row", "line", "index"])
+}
+
+fn reads(source: &str, names: &[&str]) -> bool {
     tags(source).map_or_else(
-        || NAMES.iter().any(|name| source.contains(name)),
-        |words| NAMES.iter().any(|name| variables(&words, name).next().is_some()),
+        || names.iter().any(|name| source.contains(name)),
+        |words| names.iter().any(|name| variables(&words, name).next().is_some()),
     )
 }
 

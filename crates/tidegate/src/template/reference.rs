@@ -106,6 +106,8 @@ enum Found<'r> {
 pub(super) struct RowView<'r> {
     pub(super) index: u64,
     pub(super) record: &'r Record,
+    /// All rows of a call that carries many; then nothing asks for the one above.
+    pub(super) all: &'r [&'r Row],
     members: OnceCell<Option<Members<'r>>>,
     context: OnceCell<Value>,
 }
@@ -113,12 +115,25 @@ pub(super) struct RowView<'r> {
 impl<'r> RowView<'r> {
     pub(super) fn new(row: &'r Row) -> Result<Self, RenderError> {
         let record = row.record.as_ref().map_err(|fault| RenderError::Unreadable(fault.clone()))?;
-        Ok(Self { index: row.index, record, members: OnceCell::new(), context: OnceCell::new() })
+        let (members, context) = (OnceCell::new(), OnceCell::new());
+        Ok(Self { index: row.index, record, all: &[], members, context })
+    }
+
+    /// Of a call that carries many rows.
+    pub(super) fn of_many(rows: &'r [&'r Row]) -> Result<Self, RenderError> {
+        for row in rows {
+            row.record.as_ref().map_err(|fault| RenderError::Unreadable(fault.clone()))?;
+        }
+        Ok(Self { all: rows, ..Self::new(rows[0])? })
     }
 
     /// The variables of minijinja expressions.
     pub(super) fn context(&self) -> Value {
-        self.context.get_or_init(|| jinja::context(self.index, self.record)).clone()
+        let context = || match self.all {
+            [] => jinja::context(self.index, self.record),
+            all => jinja::context_of_all(all.iter().filter_map(|row| row.record.as_ref().ok())),
+        };
+        self.context.get_or_init(context).clone()
     }
 
     fn member(&self, path: &[String]) -> Option<&'r RawValue> {

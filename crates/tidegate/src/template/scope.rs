@@ -11,13 +11,51 @@ const MAX_SUGGEST: usize = 64;
 pub(super) struct Scope<'a> {
     input: Input<'a>,
     env: &'a dyn Fn(&str) -> Option<String>,
+    /// What is compiled stands once for all rows of a call: there is no one row.
+    joint: bool,
+    /// The rows of a call stand somewhere in it.
+    pub(super) uses_rows: bool,
     /// Every environment value that a template asked for, once per use, and what was made of it.
     pub(super) secrets: Vec<String>,
 }
 
 impl<'a> Scope<'a> {
     pub(super) fn new(input: Input<'a>, env: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Self { input, env, secrets: Vec::new() }
+        Self { input, env, joint: false, uses_rows: false, secrets: Vec::new() }
+    }
+
+    /// What is compiled is a call of many rows.
+    pub(super) fn of_many_rows(self, many: bool) -> Self {
+        Self { joint: many, ..self }
+    }
+
+    /// Whether there is no one row here.
+    pub(super) fn is_joint(&self) -> bool {
+        self.joint
+    }
+
+    /// What `compile` compiles stands there once for each row of a call.
+    pub(super) fn each<T>(&mut self, compile: impl FnOnce(&mut Self) -> T) -> T {
+        self.uses_rows = true;
+        let outside = std::mem::replace(&mut self.joint, false);
+        let compiled = compile(self);
+        self.joint = outside;
+        compiled
+    }
+
+    /// `rows`, or `lines` of a plain list: all that a call carries.
+    pub(super) fn rows(&mut self, name: &str) -> Result<(), Problem> {
+        self.uses_rows = true;
+        if name == "lines" && self.input.kind != InputKind::Lines { Err(Problem::NoLine) } else { Ok(()) }
+    }
+
+    /// `index`.
+    pub(super) fn index(&self) -> Result<Reference, Problem> {
+        self.one_row().map(|()| Reference::new("index", Target::Index))
+    }
+
+    fn one_row(&self) -> Result<(), Problem> {
+        if self.joint { Err(Problem::ManyRows) } else { Ok(()) }
     }
 
     /// The value of an environment variable, remembered as a secret.
@@ -39,6 +77,7 @@ impl<'a> Scope<'a> {
 
     /// `line`.
     pub(super) fn line(&self) -> Result<Reference, Problem> {
+        self.one_row()?;
         match self.input.kind {
             InputKind::Lines => Ok(Reference::new("line", Target::Line)),
             InputKind::Fields | InputKind::Json => Err(Problem::NoLine),
@@ -47,6 +86,7 @@ impl<'a> Scope<'a> {
 
     /// `row`, `row.a`, `row.a.b`, by the names after `row`.
     pub(super) fn path(&self, path: &[String]) -> Result<Reference, Problem> {
+        self.one_row()?;
         let Some((first, rest)) = path.split_first() else {
             return Ok(Reference::new("row", Target::Whole));
         };

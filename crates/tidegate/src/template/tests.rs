@@ -2,6 +2,7 @@
 
 mod bodies;
 mod headers;
+mod many;
 mod properties;
 mod secrets;
 mod speed;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::MAX_LEAF;
 use super::error::{Place, RenderError, TemplateError};
 use super::jinja::{Compiled, Jinja, Mode};
-use super::reference::{Reference, RowView, Style, Target};
+use super::reference::{Reference, RowView, Style};
 use super::scope::Scope;
 
 /// A compiled text.
@@ -213,7 +213,7 @@ impl Bare {
         let reference = match (self.root.as_str(), self.path.as_slice()) {
             ("env", [name]) => return scope.env(name, place).map(Resolved::Constant),
             ("line", _) => scope.line(),
-            ("index", _) => Ok(Reference::new("index", Target::Index)),
+            ("index", _) => scope.index(),
             (_, path) => scope.path(path),
         };
         reference.map(Resolved::Value).map_err(|problem| problem.at(place))

@@ -173,7 +173,7 @@ impl Stream {
             let (row, number) = (oldest.row, oldest.number);
             return Err(VerifyError::TooLong { path: self.path.clone(), row, number, most: MOST_WAITING });
         }
-        self.numbers.send(send.row, send.number);
+        send.rows().for_each(|(row, number)| self.numbers.send(row, number));
         let granted = place(send.at, offset);
         self.saw(granted);
         let attempt = Attempt {

@@ -4,6 +4,7 @@
 
 mod language;
 mod limits;
+mod many;
 mod redirects;
 mod resume;
 mod rows;

@@ -11,11 +11,17 @@ pub(crate) struct Asked {
     pub(crate) target: String,
     /// The value of `Authorization`.
     pub(crate) key: String,
+    pub(crate) idempotency_key: String,
     pub(crate) body: String,
 }
 
 /// Status, headers (whole lines) and body of an answer.
 pub(crate) struct Told(pub(crate) u16, pub(crate) String, pub(crate) String);
+
+/// In place of a status: the connection is closed, and there is no answer.
+pub(crate) const HANGS_UP: u16 = 0;
+/// There is no answer, and the connection stays.
+pub(crate) const HANGS: u16 = 1;
 
 /// Told of all calls so far, the present one last.
 type Answers = dyn FnMut(&[Asked]) -> Told + Send;
@@ -57,6 +63,12 @@ fn serve(stream: &TcpStream, all: &Mutex<Vec<Asked>>, answers: &Mutex<Box<Answer
             all.push(asked);
             (answers.lock().unwrap())(&all)
         };
+        match status {
+            HANGS_UP => return None,
+            // Until the caller gives up.
+            HANGS => return lines.fill_buf().ok().map(drop),
+            _ => {}
+        }
         let length = body.len();
         let answer = format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
         (&mut &*stream).write_all(answer.as_bytes()).ok()?;
@@ -75,6 +87,7 @@ fn read(lines: &mut BufReader<&TcpStream>) -> Option<Asked> {
         let Some((name, value)) = line.trim_end().split_once(": ") else { break };
         match name.to_ascii_lowercase().as_str() {
             "authorization" => value.clone_into(&mut asked.key),
+            "idempotency-key" => value.clone_into(&mut asked.idempotency_key),
             "content-length" => length = value.parse().ok()?,
             _ => {}
         }

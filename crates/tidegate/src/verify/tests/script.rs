@@ -145,7 +145,7 @@ impl Script {
             written = written.max(call.sent);
             self.write_ends(&mut ends, written);
             let costs = call.reserved.as_deref();
-            let id = self.sends.send(call.row, call.number, Micros(call.sent), costs, call.partition);
+            let id = self.sends.send([(call.row, call.number)], Micros(call.sent), costs, call.partition);
             self.sends.take(&mut self.bytes);
             if let Some((_, last)) = call.over {
                 ends.insert((last + self.lag, id), call);

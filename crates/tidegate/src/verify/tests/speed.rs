@@ -29,7 +29,7 @@ fn write(path: &std::path::Path, attempts: u64) {
     let mut records = Vec::new();
     for row in 0..attempts {
         let at = row * 100;
-        let id = sends.send(row, 1, Micros(at), None, 0);
+        let id = sends.send([(row, 1)], Micros(at), None, 0);
         under_way.push(std::cmp::Reverse((at + rng.u64(40..120) * MS, id)));
         if row % 100 == 99 || row + 1 == attempts {
             sends.take(&mut bytes);
