@@ -1,11 +1,15 @@
 //! The command line. Flags follow curl and the field.
 
+mod quota;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use tidegate_sim::{FaultSpec, HeaderForm, HeaderName, Latency, LimitSpec, RetryAfter, WallTime};
+
+pub(crate) use self::quota::{PermitArgs, QuotaCommand, StorePlace};
 
 /// Push millions of API calls through somebody else's rate limit, as fast as the limit provably
 /// allows, without ever breaking it.
@@ -30,6 +34,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: QuotaCommand,
     },
+    /// Run a command when a quota has room for it: for cron jobs, scripts and workers of your own
+    Permit(PermitArgs),
     /// Say what limits compile to, which rate they allow, and what is given up
     Explain(ExplainArgs),
     /// Make one call and say what its answer tells of the provider's limits
@@ -287,78 +293,6 @@ pub(crate) struct ConnectionArgs {
     /// HTTP proxy; none is taken from the environment
     #[arg(long, value_name = "URL")]
     pub proxy: Option<String>,
-}
-
-/// `tidegate quota`
-#[derive(Debug, Subcommand)]
-pub(crate) enum QuotaCommand {
-    /// All quotas of this machine
-    List {
-        #[command(flatten)]
-        place: StorePlace,
-    },
-    /// One quota: its limits, who uses it, and what is in use
-    Show {
-        /// Its name
-        name: String,
-        #[command(flatten)]
-        place: StorePlace,
-    },
-    /// Define a quota, and vouch that nobody has used it lately
-    Create {
-        /// Its name
-        name: String,
-        /// What the provider allows: `1000/s`, `50/s bucket 10`; repeat for more
-        #[arg(required = true, value_name = "RATE")]
-        limits: Vec<String>,
-        #[command(flatten)]
-        place: StorePlace,
-    },
-    /// Change the limits of a quota; running jobs follow within a second
-    Set {
-        /// Its name
-        name: String,
-        /// All its limits from now on
-        #[arg(long, required = true, visible_alias = "limit", value_name = "RATE")]
-        rate: Vec<String>,
-        #[command(flatten)]
-        place: StorePlace,
-    },
-    /// Send nothing for some time; running jobs follow within a second
-    Pause {
-        /// Its name
-        name: String,
-        /// How long [default: until it is resumed]
-        #[arg(long = "for", value_name = "TIME")]
-        length: Option<String>,
-        #[command(flatten)]
-        place: StorePlace,
-    },
-    /// End a pause
-    Resume {
-        /// Its name
-        name: String,
-        #[command(flatten)]
-        place: StorePlace,
-    },
-    /// Forget a quota
-    Forget {
-        /// Its name
-        name: String,
-        /// Even if processes use it: they go on under limits that nobody shares any more
-        #[arg(long)]
-        force: bool,
-        #[command(flatten)]
-        place: StorePlace,
-    },
-}
-
-/// Where quotas are kept.
-#[derive(Debug, Args)]
-pub(crate) struct StorePlace {
-    /// sqlite, or sqlite:FOLDER [default: sqlite, in `$TIDEGATE_STATE_DIR` or the user's state folder]
-    #[arg(long, value_name = "STORE")]
-    pub store: Option<String>,
 }
 
 /// `tidegate explain`

@@ -17,6 +17,8 @@ pub(crate) enum Exit {
     Interrupted,
     /// SIGTERM; the same command carries on.
     Terminated,
+    /// What another command said.
+    Code(u8),
 }
 
 impl From<Exit> for ExitCode {
@@ -28,6 +30,7 @@ impl From<Exit> for ExitCode {
             Exit::Stopped => 3,
             Exit::Interrupted => 130,
             Exit::Terminated => 143,
+            Exit::Code(code) => code,
         })
     }
 }

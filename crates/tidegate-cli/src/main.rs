@@ -9,6 +9,7 @@ mod exit;
 mod explain;
 mod hints;
 mod llm;
+mod permit;
 mod printer;
 mod probe;
 mod progress;
@@ -35,6 +36,7 @@ fn main() -> std::process::ExitCode {
         Command::Run(args) => run::command(printer, *args),
         Command::Retry(args) => retry::command(printer, *args),
         Command::Quota { command } => quota::command(printer, command),
+        Command::Permit(args) => permit::command(printer, &args),
         Command::Explain(args) => explain::command(printer, &args),
         Command::Probe(args) => probe::command(printer, args),
         Command::Verify(args) => verify::command(printer, &args),

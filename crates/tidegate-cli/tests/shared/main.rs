@@ -6,6 +6,7 @@ mod control;
 mod greedy;
 mod handover;
 mod mortal;
+mod permit;
 #[path = "../support/provider.rs"]
 mod provider;
 mod refusals;

@@ -18,12 +18,14 @@ const JOINING: std::time::Duration = std::time::Duration::from_secs(60);
 pub(super) struct Alive {
     folder: PathBuf,
     own: HashMap<MemberId, File>,
+    /// Processes that this one starts hold the locks as well.
+    pub(super) inherited: bool,
 }
 
 impl Alive {
     pub(super) fn new(folder: PathBuf) -> Result<Self, StoreError> {
         super::folder::make(&folder)?;
-        Ok(Self { folder, own: HashMap::new() })
+        Ok(Self { folder, own: HashMap::new(), inherited: false })
     }
 
     /// A new member, which lives as long as this.
@@ -43,6 +45,11 @@ impl Alive {
                 Err(error) => return Err(failed(error)),
             };
             file.lock().map_err(failed)?;
+            #[cfg(unix)]
+            if self.inherited {
+                rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty())
+                    .map_err(|errno| failed(errno.into()))?;
+            }
             // Nobody may have tidied it away in between.
             if is_still_there(&file, &path) {
                 self.own.insert(id, file);

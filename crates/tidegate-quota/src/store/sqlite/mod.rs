@@ -90,6 +90,14 @@ impl Sqlite {
         Ok(store)
     }
 
+    /// The same, for a process whose children act for it: if it is killed, it is not taken for dead while one of
+    /// them lives, and its units rest until lease and time-out are over.
+    #[must_use]
+    pub fn shared_with_children(mut self) -> Self {
+        self.alive.inherited = true;
+        self
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
