@@ -1,5 +1,6 @@
 //! `Pool`: one quota that several processes share, as its store keeps it.
 
+mod apart;
 mod fair;
 mod member;
 mod message;

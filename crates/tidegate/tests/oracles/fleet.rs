@@ -1,24 +1,22 @@
 //! Several processes that share a quota through a pool, and everything that happens to them: they join, leave,
 //! die, freeze and come back; what they say to the pool is late, lost, or heard twice.
 
+mod calls;
+mod clock;
 mod harm;
+mod messages;
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::time::Duration;
+use std::collections::{BinaryHeap, HashSet};
 
 use fastrand::Rng;
-use tidegate_core::{
-    Allotment, Contract, Costs, Decision, Grant, MemberId, Outcome, Pool, Quota, Report, Time, Why,
-};
-use tidegate_sim::model::{Judge, Settlement, Verdict};
+use tidegate_core::{Allotment, Contract, Costs, Grant, MemberId, Pool, Quota, Report, Time};
+use tidegate_sim::model::Judge;
 
+use self::clock::Clock;
 use crate::client::{Cost, Run};
-use crate::network::{Fate, MS, Network, SECOND, Trip, drifted};
+use crate::network::{MS, Network, SECOND, Trip, drifted};
 use crate::trace::Trace;
-
-/// Between exchanges: as a rule, and while a member lacks something or has had no answer.
-const EXCHANGES: (u64, u64) = (500 * MS, 200 * MS);
 
 /// Processes, their pool, and the world around them.
 #[derive(Clone, Copy)]
@@ -31,6 +29,9 @@ pub(crate) struct Fleet<'a> {
     /// What a process's calls cost, by its place.
     pub(crate) cost: &'a dyn Fn(&mut Rng, usize) -> Cost,
     pub(crate) drift_ppm: i64,
+    /// Of one machine's processes, and of their pool, all have one clock. Else each has its own, which shows anything and
+    /// is off by so much at most.
+    pub(crate) apart_ppm: Option<i64>,
     pub(crate) trouble: Option<Trouble>,
     pub(crate) calls: u64,
     pub(crate) seed: u64,
@@ -47,6 +48,8 @@ pub(crate) struct Trouble {
     pub(crate) lost: u64,
     /// Messages take so long at most.
     pub(crate) delay: u64,
+    /// About as often the pool loses its memory; never, if 0.
+    pub(crate) loses: u64,
 }
 
 /// What came of it.
@@ -54,11 +57,12 @@ pub(crate) struct Trouble {
 pub(crate) struct Outcomes {
     pub(crate) run: Run,
     /// Of each call, who sent it.
-    pub(crate) senders: Vec<u8>,
+    pub(crate) senders: Vec<u16>,
     pub(crate) exchanges: u64,
     pub(crate) buried: u64,
     /// Processes that came back when they had been buried.
     pub(crate) forfeits: u64,
+    pub(crate) losses: u64,
     /// How long the first of them was able to send: alive, awake, and with a lease.
     pub(crate) first_was_able: u64,
 }
@@ -68,6 +72,7 @@ enum Kind {
     Count,
     Finish,
     Store,
+    Loss,
     Trouble,
     Thaw,
     Answer,
@@ -95,11 +100,14 @@ struct Message {
     life: u32,
     from: MemberId,
     report: Report,
+    /// By the process's clock.
+    written: Time,
     answer: Option<Allotment>,
 }
 
 struct Process {
     id: MemberId,
+    clock: Clock,
     life: u32,
     alive: bool,
     frozen: bool,
@@ -117,6 +125,9 @@ struct Process {
 struct World<'a> {
     fleet: &'a Fleet<'a>,
     pool: Pool,
+    pool_clock: Clock,
+    /// Those who have joined since it lost its memory.
+    known: HashSet<MemberId>,
     providers: Vec<Judge>,
     varying: Vec<usize>,
     processes: Vec<Process>,
@@ -139,15 +150,23 @@ impl Fleet<'_> {
     fn provider_time(&self, now: u64) -> u64 {
         drifted(now, self.drift_ppm)
     }
+
+    fn clock(&self, rng: &mut Rng) -> Clock {
+        self.apart_ppm.map_or(Clock::OURS, |ppm| Clock::any(ppm, rng))
+    }
 }
 
 impl<'a> World<'a> {
     fn new(fleet: &'a Fleet<'a>) -> Self {
         let limits = fleet.contracts[0].limits().enumerate();
         let varying = limits.filter(|(_, (limit, _))| limit.cost().is_none()).map(|(i, _)| i).collect();
+        let mut rng = Rng::with_seed(fleet.seed);
+        let pool_clock = fleet.clock(&mut rng);
         let mut world = Self {
             fleet,
             pool: Pool::new(&fleet.contracts[0]),
+            pool_clock,
+            known: HashSet::new(),
             providers: fleet.providers.to_vec(),
             varying,
             processes: Vec::new(),
@@ -156,7 +175,7 @@ impl<'a> World<'a> {
             messages: Vec::new(),
             no_message: Vec::new(),
             events: BinaryHeap::new(),
-            rng: Rng::with_seed(fleet.seed),
+            rng,
             next_id: 0,
             trace: Trace::default(),
             out: Outcomes::default(),
@@ -169,6 +188,7 @@ impl<'a> World<'a> {
             world.exchange_at(place, joins);
             world.trouble_at(place, joins);
         }
+        world.loss_at(0);
         world
     }
 
@@ -179,7 +199,7 @@ impl<'a> World<'a> {
                 panic!("nothing happens any more")
             };
             let first = &self.processes[0];
-            if first.alive && !first.frozen && first.quota.leased_until().as_nanos() > now {
+            if first.alive && !first.frozen && first.quota.leased_until() > first.clock.at(now) {
                 self.out.first_was_able += now - last;
             }
             last = now;
@@ -204,11 +224,13 @@ impl<'a> World<'a> {
         &self.fleet.contracts[place % self.fleet.contracts.len()]
     }
 
-    fn process(&mut self, place: usize, life: u32) -> Process {
+    pub(super) fn process(&mut self, place: usize, life: u32) -> Process {
         let contract = self.contract(place);
-        self.next_id += 1;
+        let clock = self.fleet.clock(&mut self.rng);
+        let id = self.new_id();
         Process {
-            id: MemberId(self.next_id),
+            id,
+            clock,
             life,
             alive: true,
             frozen: false,
@@ -224,13 +246,20 @@ impl<'a> World<'a> {
         }
     }
 
-    fn next_cost(&mut self, place: usize) {
+    /// Somebody joins.
+    pub(super) fn new_id(&mut self) -> MemberId {
+        self.next_id += 1;
+        self.known.insert(MemberId(self.next_id));
+        MemberId(self.next_id)
+    }
+
+    pub(super) fn next_cost(&mut self, place: usize) {
         let process = &mut self.processes[place];
         process.cost = (self.fleet.cost)(&mut self.rng, place);
         self.varying.iter().for_each(|&limit| process.costs.set(limit, process.cost.reserved));
     }
 
-    fn expect(&mut self, at: u64, kind: Kind, id: u32) {
+    pub(super) fn expect(&mut self, at: u64, kind: Kind, id: u32) {
         self.events.push(Reverse((at, kind, id)));
         if let (Kind::Count | Kind::Finish | Kind::Head | Kind::End, Some(call)) =
             (kind, self.calls.get_mut(id as usize).and_then(Option::as_mut))
@@ -239,257 +268,18 @@ impl<'a> World<'a> {
         }
     }
 
-    fn happen(&mut self, now: u64, kind: Kind, id: u32) {
+    pub(super) fn happen(&mut self, now: u64, kind: Kind, id: u32) {
         let place = id as usize;
         match kind {
             Kind::Count | Kind::Finish | Kind::Head | Kind::End => self.call_goes_on(now, kind, id),
             Kind::Store => self.reach_the_pool(now, id),
             Kind::Answer => self.answer(now, id),
+            Kind::Loss => self.lose(now),
             Kind::Trouble => self.trouble(now, place),
             Kind::Thaw => self.thaw(now, place),
             Kind::Exchange if self.processes[place].exchanges_at == now => self.exchange(now, place),
             Kind::Look if self.processes[place].looks_at == now => self.pump(now, place),
             Kind::Exchange | Kind::Look => {}
         }
-    }
-
-    // Calls.
-
-    /// Sends whatever is granted.
-    fn pump(&mut self, now: u64, place: usize) {
-        let time = Time::from_nanos(now);
-        while self.processes[place].alive && !self.processes[place].frozen {
-            let process = &mut self.processes[place];
-            let costs = process.costs;
-            match process.quota.take(&costs, time) {
-                Decision::Grant(grant) => self.send(now, place, grant),
-                Decision::Wait(wait) => {
-                    self.out.run.met_the_limit |= matches!(wait.why, Why::Limit(_) | Why::Share(_));
-                    let Some(until) = wait.until else { return };
-                    assert!(until > time, "seed {}: told to wait for the past", self.fleet.seed);
-                    if process.looks_at <= now || process.looks_at > until.as_nanos() {
-                        process.looks_at = until.as_nanos();
-                        self.expect(until.as_nanos(), Kind::Look, place as u32);
-                    }
-                    return;
-                }
-            }
-        }
-    }
-
-    fn send(&mut self, now: u64, place: usize, grant: Grant) {
-        let trip = self.fleet.network.trip(now, &mut self.rng);
-        let (life, cost) = (self.processes[place].life, self.processes[place].cost);
-        let number = self.out.run.sent.len();
-        self.out.run.sent.push(now);
-        self.trace.call(|time| self.fleet.provider_time(time), now, &trip, cost);
-        self.out.senders.push(place as u8);
-        self.out.run.reserved += cost.reserved;
-        self.out.run.actual += cost.actual;
-        let call =
-            Call { grant: Some(grant), trip, cost, sent: now, arrived: None, number, place, life, due: 0 };
-        let id = self.vacant.pop().unwrap_or_else(|| {
-            self.calls.push(None);
-            self.calls.len() as u32 - 1
-        });
-        self.calls[id as usize] = Some(call);
-        if let Some(counted) = trip.counted {
-            self.expect(counted, Kind::Count, id);
-            self.expect(trip.end.max(counted), Kind::Finish, id);
-        }
-        if trip.head < trip.end {
-            self.expect(trip.head, Kind::Head, id);
-        }
-        self.expect(trip.end, Kind::End, id);
-        self.next_cost(place);
-    }
-
-    fn call_goes_on(&mut self, now: u64, kind: Kind, id: u32) {
-        let Some(mut call) = self.calls[id as usize].take() else { return };
-        let process = &mut self.processes[call.place];
-        let lives = process.life == call.life && process.alive;
-        match kind {
-            Kind::Count => self.count(now, &mut call),
-            Kind::Finish => self.finish(now, &call),
-            _ if lives && process.frozen => {
-                process.deferred.push((kind, id));
-                self.calls[id as usize] = Some(call);
-                return;
-            }
-            Kind::Head if lives => {
-                // Read late, after the last byte, by one that was frozen.
-                if let Some(grant) = &mut call.grant {
-                    process.quota.answered(grant, Time::from_nanos(now));
-                }
-            }
-            Kind::End if lives => self.end(now, &mut call),
-            _ => {}
-        }
-        let place = call.place;
-        call.due -= 1;
-        if call.due == 0 {
-            self.vacant.push(id);
-        } else {
-            self.calls[id as usize] = Some(call);
-        }
-        if lives && matches!(kind, Kind::Head | Kind::End) {
-            self.pump(now, place);
-        }
-    }
-
-    fn count(&mut self, now: u64, call: &mut Call) {
-        if call.arrived.is_some() {
-            return;
-        }
-        let at = self.fleet.provider_time(now);
-        call.arrived = Some(at);
-        for (i, provider) in self.providers.iter_mut().enumerate() {
-            if let Verdict::Reject(rejection) = provider.arrive_costing(at, call.cost.reserved) {
-                self.out.run.rejected += 1;
-                let first = (i, rejection.limit, Duration::from_nanos(at));
-                self.out.run.first_rejection.get_or_insert(first);
-            }
-        }
-    }
-
-    fn finish(&mut self, now: u64, call: &Call) {
-        let at = self.fleet.provider_time(now);
-        let Cost { reserved, actual } = call.cost;
-        let arrived = call.arrived.expect("counted before it is over");
-        for provider in &mut self.providers {
-            provider.finish_costing(at, Settlement { arrived, reserved, actual });
-        }
-    }
-
-    fn end(&mut self, now: u64, call: &mut Call) {
-        let grant = call.grant.take().expect("not settled");
-        let mut actual = *grant.costs();
-        let outcome = match call.trip.fate {
-            Fate::Answered => {
-                self.varying.iter().for_each(|&limit| actual.set(limit, call.cost.actual));
-                Outcome::Answered
-            }
-            Fate::NotSent => Outcome::NotSent,
-            Fate::Unknown => Outcome::Unknown,
-            Fate::TimedOut => Outcome::TimedOut,
-        };
-        self.out.run.timed_out += u64::from(call.trip.fate == Fate::TimedOut);
-        if call.trip.counted.is_some() {
-            self.out.run.to_head.add(call.trip.head - call.sent);
-            self.out.run.to_end.add(call.trip.end - call.sent);
-        }
-        self.processes[call.place].quota.settle_costing(grant, outcome, &actual, Time::from_nanos(now));
-    }
-
-    // Messages.
-
-    fn exchange_at(&mut self, place: usize, at: u64) {
-        self.processes[place].exchanges_at = at;
-        self.expect(at, Kind::Exchange, place as u32);
-    }
-
-    fn exchange(&mut self, now: u64, place: usize) {
-        let process = &mut self.processes[place];
-        if !process.alive || process.frozen {
-            return;
-        }
-        let time = Time::from_nanos(now);
-        if process.pending.is_none() {
-            // Nobody asks for a share that wants nothing.
-            let costs = process.costs;
-            let _ = process.quota.wait(&costs, time);
-            process.seq += 1;
-            process.pending = Some(Self::report(process, self.fleet, time));
-        }
-        let report = process.pending.clone().expect("just made");
-        let (life, from) = (process.life, process.id);
-        let copies = if self.one_in_lost() { 0 } else { 1 + u32::from(self.one_in_lost()) };
-        for _ in 0..copies {
-            let message = Message { place, life, from, report: report.clone(), answer: None };
-            self.post(now, Kind::Store, message);
-        }
-        self.exchange_at(place, now + EXCHANGES.1);
-    }
-
-    fn report(process: &mut Process, fleet: &Fleet<'_>, time: Time) -> Report {
-        let body = if fleet.network.body.is_zero() { 0 } else { SECOND };
-        Report {
-            seq: process.seq,
-            ceded: process.quota.cede(&process.targets, time),
-            demand: process.quota.demand(time),
-            granted: process.quota.granted(),
-            timeout: Duration::from_nanos(fleet.network.timeout + body),
-            paused_until: Time::ZERO,
-        }
-    }
-
-    fn post(&mut self, now: u64, kind: Kind, message: Message) {
-        let delay = self.fleet.trouble.map_or(MS, |trouble| trouble.delay);
-        let delay = self.rng.u64(..=delay);
-        let id = self.no_message.pop().unwrap_or_else(|| {
-            self.messages.push(None);
-            self.messages.len() as u32 - 1
-        });
-        self.messages[id as usize] = Some(message);
-        self.expect(now + delay, kind, id);
-    }
-
-    fn one_in_lost(&mut self) -> bool {
-        self.fleet.trouble.is_some_and(|trouble| self.rng.u64(..trouble.lost) == 0)
-    }
-
-    fn reach_the_pool(&mut self, now: u64, id: u32) {
-        let Some(mut message) = self.messages[id as usize].take() else { return };
-        self.no_message.push(id);
-        let (contract, time) = (&self.fleet.contracts[0], Time::from_nanos(now));
-        self.out.exchanges += 1;
-        self.out.buried += self.pool.expire(contract, time).len() as u64;
-        message.answer = self.pool.exchange(contract, message.from, &message.report, time);
-        for (i, (_, meter)) in contract.limits().enumerate() {
-            let held: u64 = self.pool.members().iter().map(|member| member.held()[i]).sum();
-            assert_eq!(held + self.pool.spare()[i].units, meter.greatest_cost(), "seed {}", self.fleet.seed);
-        }
-        if !self.one_in_lost() {
-            self.post(now, Kind::Answer, message);
-        }
-    }
-
-    fn answer(&mut self, now: u64, id: u32) {
-        let Some(message) = self.messages[id as usize].take() else { return };
-        let process = &mut self.processes[message.place];
-        let expected = process.life == message.life && process.alive && process.id == message.from;
-        if expected && process.frozen {
-            process.deferred.push((Kind::Answer, id));
-            self.messages[id as usize] = Some(message);
-            return;
-        }
-        self.no_message.push(id);
-        if !expected || process.pending.as_ref().is_none_or(|pending| pending.seq != message.report.seq) {
-            return;
-        }
-        process.pending = None;
-        let (place, time) = (message.place, Time::from_nanos(now));
-        let Some(allotment) = message.answer else {
-            process.quota.forfeit();
-            self.next_id += 1;
-            (process.id, process.seq) = (MemberId(self.next_id), 0);
-            process.targets.fill(0);
-            self.out.forfeits += 1;
-            return self.exchange_at(place, now);
-        };
-        process.quota.receive(&allotment.parts, time);
-        process.quota.lease_until(allotment.until);
-        process.targets = allotment.targets;
-        let lacks = process.quota.shares().iter().zip(&process.targets).any(|(has, should)| has < should);
-        let late = allotment.until <= time;
-        let next = if late {
-            0
-        } else if lacks {
-            EXCHANGES.1
-        } else {
-            EXCHANGES.0
-        };
-        self.exchange_at(place, now + next);
-        self.pump(now, place);
     }
 }

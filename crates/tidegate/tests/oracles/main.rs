@@ -6,7 +6,7 @@
 //! rejected, and the quota has to be used: a run that never meets its limit proves nothing.
 //!
 //! What is where: `network.rs` says when a call is counted and answered, `client.rs` is the loop of
-//! events of one client, `fleet.rs` that of several that share a quota, `case.rs` a contract with its providers, and the rest are
+//! events of one client, `fleet.rs` that of several that share a quota (`machines.rs`: a thousand, with clocks of their own), `case.rs` a contract with its providers, and the rest are
 //! cases.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
@@ -18,6 +18,7 @@ mod client;
 mod fleet;
 mod headers;
 mod job;
+mod machines;
 mod network;
 mod shared;
 mod stalls;

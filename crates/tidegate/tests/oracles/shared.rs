@@ -18,12 +18,12 @@ use crate::windows;
 const SEED: u64 = 20_261_125;
 const SEED_VARIABLE: &str = "TIDEGATE_FLEET_SEED";
 
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     std::env::var(SEED_VARIABLE).map_or(SEED, |seed| seed.parse().unwrap())
 }
 
 /// Cases that one process at a time would do, too.
-fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     let groups = [
         windows::windows(),
         windows::stacked(),
@@ -38,18 +38,30 @@ fn cases() -> Vec<Case> {
     groups.into_iter().flatten().filter(plain).collect()
 }
 
-/// A run with everything that can happen; panics if a call is rejected.
-fn adverse(case: &Case, pacing: Pacing, calls: u64, rng: &mut Rng) -> Outcomes {
+/// A run with everything that can happen; panics if a call is rejected. With `apart_ppm` each process has a clock of its
+/// own, and so has a pool that sometimes loses its memory.
+pub(crate) fn adverse(
+    case: &Case,
+    pacing: Pacing,
+    calls: u64,
+    apart_ppm: Option<i64>,
+    rng: &mut Rng,
+) -> Outcomes {
     let seed = rng.u64(..);
     let contract = case.contract(pacing);
     let network = case.network(Network::adverse(case.window, rng));
+    let silence = Pool::silence(&contract, Time::ZERO).as_nanos() as u64;
+    // Of a bucket that fills slowly, who dies before it has filled leaves an empty one.
+    let every = [3, 10, 30][rng.usize(..3)] * SECOND.max(silence / 20);
+    // All units rest for so long each time.
+    let loses = |rng: &mut Rng| [0, 4][rng.usize(..2)] * (every + silence + network.timeout + 5 * SECOND);
     let trouble = Trouble {
-        // Of a bucket that fills slowly, who dies before it has filled leaves an empty one.
-        every: [3, 10, 30][rng.usize(..3)]
-            * SECOND.max(Pool::silence(&contract, Time::ZERO).as_nanos() as u64 / 20),
+        every,
         lost: [5, 20][rng.usize(..2)],
         delay: [5, 100, 1_500][rng.usize(..3)] * MS,
+        loses: apart_ppm.map_or(0, |_| loses(rng)),
     };
+    let drifts = apart_ppm.map_or(DRIFT_PPM, |ppm| [-ppm, 0, ppm]);
     let members = rng.usize(1..=6);
     let fleet = Fleet {
         contracts: &[contract],
@@ -57,7 +69,8 @@ fn adverse(case: &Case, pacing: Pacing, calls: u64, rng: &mut Rng) -> Outcomes {
         network,
         members,
         cost: &|rng, _| (case.cost)(rng),
-        drift_ppm: DRIFT_PPM[rng.usize(..3)],
+        drift_ppm: drifts[rng.usize(..3)],
+        apart_ppm,
         trouble: Some(trouble),
         calls,
         seed,
@@ -81,7 +94,7 @@ fn whatever_happens_the_contract_holds() {
         let runs = 12;
         for i in 0..runs {
             let pacing = [Pacing::Burst, Pacing::Even][i % 2];
-            let out = adverse(&case, pacing, (case.calls / 200).clamp(150, 3_000), &mut rng);
+            let out = adverse(&case, pacing, (case.calls / 200).clamp(150, 3_000), None, &mut rng);
             met += u64::from(out.run.met_the_limit);
             calls += out.run.sent.len() as u64;
             buried += out.buried;
@@ -113,7 +126,8 @@ fn a_late_copy_of_a_join_raises_nobody() {
             members: 5,
             cost: &|rng, _| (case.cost)(rng),
             drift_ppm,
-            trouble: Some(Trouble { every: 10 * SECOND, lost: 5, delay: 1_500 * MS }),
+            apart_ppm: None,
+            trouble: Some(Trouble { every: 10 * SECOND, lost: 5, delay: 1_500 * MS, loses: 0 }),
             calls: 1_500,
             seed: 17_527_608_275_704_024_776,
             unix_ns: 0,
@@ -136,6 +150,7 @@ fn together(case: &Case, members: usize, pacing: Pacing, calls: u64) -> (f64, Ve
         members,
         cost: &cost,
         drift_ppm: 0,
+        apart_ppm: None,
         trouble: None,
         calls,
         seed: seed(),
@@ -200,7 +215,7 @@ fn a_call_that_is_heavier_than_a_fair_share_gets_its_turn() {
             .strip_suffix(" bucket 1000")
             .map_or_else(|| format!("rolling {limit}"), |rate| format!("bucket {rate} capacity 1000"));
         let case = Case::new(&[limit], 0).judged(&[&rate]);
-        for trouble in [None, Some(Trouble { every: 20 * SECOND, lost: 10, delay: 50 * MS })] {
+        for trouble in [None, Some(Trouble { every: 20 * SECOND, lost: 10, delay: 50 * MS, loses: 0 })] {
             let contract = case.contract(Pacing::Burst);
             let cost = |rng: &mut Rng, place: usize| {
                 let cost = if place == 0 { rng.u64(500..=600) } else { rng.u64(1..=9) };
@@ -213,6 +228,7 @@ fn a_call_that_is_heavier_than_a_fair_share_gets_its_turn() {
                 members: 4,
                 cost: &cost,
                 drift_ppm: 0,
+                apart_ppm: None,
                 trouble,
                 calls: 10_000,
                 seed: rng.u64(..),
@@ -261,7 +277,13 @@ fn midnight_is_the_same_for_all() {
             members: 1 + run % 4,
             cost: &|_, _| Cost { reserved: 1, actual: 1 },
             drift_ppm: [-199, 0, 199][run % 3],
-            trouble: (run % 2 == 0).then_some(Trouble { every: 3_000 * SECOND, lost: 10, delay: 100 * MS }),
+            apart_ppm: None,
+            trouble: (run % 2 == 0).then_some(Trouble {
+                every: 3_000 * SECOND,
+                lost: 10,
+                delay: 100 * MS,
+                loses: 0,
+            }),
             // More than a day has, though one in seven that are granted may not be sent.
             calls: 100,
             seed: rng.u64(..),

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use tidegate_core::Time;
+use tidegate_core::{LEASE, Pool};
 
 use super::{Kind, World};
 use crate::network::SECOND;
@@ -18,7 +18,7 @@ impl World<'_> {
     pub(super) fn trouble(&mut self, now: u64, place: usize) {
         if self.one_in_lost() {
             // Somebody sets the limits that are in force: nothing changes.
-            self.pool.resize(&self.fleet.contracts[0], Time::from_nanos(now));
+            self.pool.resize(&self.fleet.contracts[0], self.pool_clock.at(now));
         }
         match self.rng.u64(..8) {
             _ if !self.processes[place].alive => {
@@ -34,11 +34,13 @@ impl World<'_> {
                 let process = &mut self.processes[place];
                 process.targets.fill(0);
                 process.seq += 1;
-                let report = Self::report(process, self.fleet, Time::from_nanos(now));
-                let id = process.id;
+                let (id, written) = (process.id, process.clock.at(now));
+                let report = Self::report(process, self.fleet, written);
                 // What it had not been told of yet it has never had.
                 self.close_connections(now, place);
-                self.pool.leave(&self.fleet.contracts[0], id, &report, Time::from_nanos(now));
+                let (time, report) = (self.pool_clock.at(now), self.said(report, written));
+                let report = if self.fleet.apart_ppm.is_some() { report.in_dates(time) } else { report };
+                self.pool.leave(&self.fleet.contracts[0], id, &report, time);
             }
             // Most of them end within the lease, some after it, and some when it is too late.
             fate => {
@@ -54,11 +56,30 @@ impl World<'_> {
         self.trouble_at(place, now);
     }
 
+    pub(super) fn loss_at(&mut self, now: u64) {
+        if let Some(trouble) = self.fleet.trouble.filter(|trouble| trouble.loses > 0) {
+            let at = now + self.rng.u64(..2 * trouble.loses) + 1;
+            self.expect(at, Kind::Loss, 0);
+        }
+    }
+
+    /// The pool forgets everything. Leases are live, and calls under way: nothing is given out until all of that is over.
+    pub(super) fn lose(&mut self, now: u64) {
+        let (contract, time) = (&self.fleet.contracts[0], self.pool_clock.at(now));
+        let timeout = Self::timeout(self.fleet);
+        self.pool = Pool::new(contract);
+        self.pool.unknown_until(contract, time + LEASE + timeout);
+        self.known.clear();
+        self.out.losses += 1;
+        self.loss_at(now);
+    }
+
     fn die(&mut self, now: u64, place: usize, known: bool) {
         self.close_connections(now, place);
-        if known {
+        // Whether it has died nobody sees from another machine.
+        if known && self.fleet.apart_ppm.is_none() {
             let (contract, id) = (&self.fleet.contracts[0], self.processes[place].id);
-            self.pool.bury(contract, id, Time::from_nanos(now));
+            self.pool.bury(contract, id, self.pool_clock.at(now));
         }
     }
 
