@@ -96,7 +96,8 @@ pub(crate) struct RetryCommand {
 /// What may be said of a job's run, whatever the job.
 #[derive(Debug, Args)]
 pub(crate) struct Flags {
-    /// What the provider allows: `1000/s`, `100/6s`, `50/s bucket 10`, `10k/day UTC`; repeat for more
+    /// What the provider allows: `1000/s`, `100/6s`, `50/s bucket 10`, `10k/day UTC`; repeat for more. `auto` learns it
+    /// from headers
     #[arg(long, visible_alias = "limit", value_name = "RATE")]
     pub rate: Vec<String>,
     /// Calls at the same time that the provider allows

@@ -67,6 +67,11 @@ pub(crate) fn print(printer: Printer, summary: &Summary) {
             latency.mean, latency.p50, latency.p95, latency.p99
         ),
     );
+    notes(printer, summary);
+}
+
+/// What was unexpected.
+fn notes(printer: Printer, summary: &Summary) {
     if let Some(first) = summary.incidents.first() {
         printer.note(format_args!(
             "the provider rejected what {} allows: the limit is declared too high, or somebody else uses it ({} times; then {}% of it was used)",
@@ -82,6 +87,11 @@ pub(crate) fn print(printer: Printer, summary: &Summary) {
             count(others.of),
             others.limit
         ));
+    }
+    if let Some(learnt) = summary.learnt.as_ref().filter(|learnt| !learnt.limits.is_empty()) {
+        let limits: Vec<String> =
+            learnt.limits.iter().map(|learnt| format!("--rate '{}'", learnt.limit)).collect();
+        printer.hint(&format!("declare it: {} keeps it by proof", limits.join(" ")));
     }
     for told in &summary.told {
         printer.note(format_args!(

@@ -1,18 +1,57 @@
 //! The live line while a job runs.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tidegate::Handle;
-use tidegate::report::Snapshot;
+use tidegate::report::{LearntLimit, LearntUse, Snapshot};
 
 use crate::explain::time_for;
 use crate::printer::{Printer, count, rate};
 
 /// How often a terminal's line is redrawn.
 pub(crate) const REDRAW: Duration = Duration::from_millis(250);
+/// Never a silent crawl.
+pub(crate) const UNTOLD: &str = "no rate-limit headers seen: still at 1/s; declare the limit with --rate";
 /// How often a plain line is written where nobody can redraw.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
+
+/// What has been said of limits that are learnt.
+#[derive(Default)]
+pub(crate) struct Told {
+    /// What is believed of each resource.
+    beliefs: HashMap<String, String>,
+    changes: usize,
+    is_untold: bool,
+}
+
+/// A provider that says something else each time is not quoted for ever.
+const MOST_CHANGES: usize = 20;
+
+impl Told {
+    /// Says what is new.
+    pub(crate) fn tell(&mut self, progress: &Progress, learnt: Option<LearntUse>) {
+        let Some(learnt) = learnt else { return };
+        if learnt.is_untold && !learnt.is_told && !self.is_untold {
+            self.is_untold = true;
+            progress.note(UNTOLD);
+        }
+        for LearntLimit { resource, limit, window_told } in learnt.limits {
+            if self.beliefs.get(&resource) == Some(&limit) || self.changes >= MOST_CHANGES {
+                continue;
+            }
+            let why = if window_told {
+                "its headers say so"
+            } else {
+                "its window is the longest time to a reset so far, and may be longer"
+            };
+            progress.note(&format!("believes {limit} for \"{resource}\" ({why})"));
+            self.changes += 1;
+            self.beliefs.insert(resource, limit);
+        }
+    }
+}
 
 /// Shows how far a run is.
 pub(crate) struct Progress {

@@ -19,10 +19,10 @@ use tokio::sync::oneshot;
 use crate::args::{Flags, RunArgs};
 use crate::done::{self, of_unknown_outcome};
 use crate::exit::Exit;
-use crate::explain::{Line, provable, provider_in_words, summary, time_for, time_of};
+use crate::explain::{LEARNT, Line, provable, provider_in_words, summary, time_for, time_of};
 use crate::llm;
 use crate::printer::{Printer, count};
-use crate::progress::{Progress, REDRAW};
+use crate::progress::{Progress, REDRAW, Told};
 
 /// Requests that a dry run shows.
 const PREVIEWS: usize = 3;
@@ -90,7 +90,9 @@ pub(crate) fn overlay(file: &mut JobFile, flags: Flags) -> anyhow::Result<()> {
     set(&mut file.quota.name, limit.quota);
     set(&mut file.quota.store, limit.store);
     // Whoever works at a command line starts several, and starts again.
-    file.quota.store.get_or_insert_with(|| "sqlite".to_owned());
+    if !file.quota.is_auto() {
+        file.quota.store.get_or_insert_with(|| "sqlite".to_owned());
+    }
     set(&mut file.request.idempotency_key, request.idempotency_key.map(FlagOrWord::Word));
 
     set(&mut file.input.key, rows.key);
@@ -222,7 +224,9 @@ fn describe_limits(printer: Printer, job: &Job, contract: &Contract) {
     if let Some(provider) = job.provider {
         printer.labelled("api", provider_in_words(provider));
     }
-    if job.limits.is_empty() {
+    if job.learns {
+        printer.labelled("limit", LEARNT);
+    } else if job.limits.is_empty() {
         let n = job.connections;
         printer.note(format_args!(
             "no limit was declared (--rate): up to {n} calls at a time, as fast as they are answered"
@@ -288,6 +292,7 @@ pub(crate) fn drive(printer: Printer, plan: Plan, quiet: bool) -> anyhow::Result
         let mut redraw = tokio::time::interval(REDRAW);
         redraw.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut is_told = held.is_some();
+        let mut learning = Told::default();
         // A task of its own: waking the runtime's root future costs a system call.
         let mut run = tokio::spawn(run.drive());
         let report = loop {
@@ -306,6 +311,7 @@ pub(crate) fn drive(printer: Printer, plan: Plan, quiet: bool) -> anyhow::Result
                             Human(held.length)
                         ));
                     }
+                    learning.tell(&progress, handle.learnt());
                     progress.show();
                     continue;
                 }
@@ -317,6 +323,7 @@ pub(crate) fn drive(printer: Printer, plan: Plan, quiet: bool) -> anyhow::Result
             handle.interrupt();
         };
         progress.finish();
+        learning.tell(&progress, handle.learnt());
         anyhow::Ok((report, interrupted))
     })?;
     // A feeder that sits in a read of stdin must not keep the program from ending.

@@ -29,7 +29,7 @@ pub struct Contract {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Shared {
     limits: Vec<Limit>,
     /// Of each limit, as a quota begins with.
@@ -39,6 +39,8 @@ struct Shared {
     costs: Costs,
     /// The limit that lets go first, of those that a rejection can be about; and how long that takes.
     shortest_hold: Option<(usize, Duration)>,
+    /// Further limits are learnt from what the provider says.
+    learns: bool,
     declared: Vec<Limit>,
     /// Which of those each limit at work stands for.
     declared_as: Vec<usize>,
@@ -87,9 +89,30 @@ impl Contract {
             parts.iter().map(|limit| Metered::compile(limit, &terms)).collect::<Result<Vec<_>, _>>()?;
         let shortest_hold = shortest_hold(&parts, &meters);
         let declared = limits.to_vec();
-        let shared =
-            Shared { limits: parts, meters, pacing, terms, costs, shortest_hold, declared, declared_as };
+        let shared = Shared {
+            limits: parts,
+            meters,
+            pacing,
+            terms,
+            costs,
+            shortest_hold,
+            learns: false,
+            declared,
+            declared_as,
+        };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The same limits, and besides them those that the provider tells of: a quota under it starts
+    /// slowly, and learns. Nothing is proved of what is learnt.
+    #[must_use]
+    pub fn learning(self) -> Self {
+        Self { shared: Arc::new(Shared { learns: true, ..(*self.shared).clone() }) }
+    }
+
+    /// Whether further limits are learnt from what the provider says.
+    pub fn is_learning(&self) -> bool {
+        self.shared.learns
     }
 
     /// The limits as they were declared.

@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use tidegate_core::feedback::Reading;
 use tidegate_core::{
-    Contract, Costs, Decision, Grant, Incident, Others, Outcome, Quota, Time, Told, Wait, WaiterId,
+    Contract, Costs, Decision, Grant, Heard, Incident, Others, Outcome, Quota, Time, Told, Wait, WaiterId,
     WallClock, Why,
 };
 use tokio::time::{Sleep, sleep_until};
@@ -413,6 +414,18 @@ impl Permit {
             return None;
         }
         state.quota.heed(self.grant.as_ref()?, limit, told, now)
+    }
+
+    /// What the answer says of limits that are learnt; see [`Quota::follow`].
+    pub fn follow(&self, readings: &[Reading], is_clean: bool) -> Heard {
+        let mut state = self.shared.lock();
+        let now = self.shared.clock.now();
+        match &self.grant {
+            Some(grant) if self.generation == state.generation => {
+                state.quota.follow(grant, readings, is_clean, now)
+            }
+            _ => Heard::default(),
+        }
     }
 
     /// Grants nothing for that long: the provider asked for it. Never shortens a pause in force.

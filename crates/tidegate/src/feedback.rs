@@ -54,6 +54,13 @@ pub fn throttle_status(body: &str) -> Option<Reading> {
     })
 }
 
+/// The same of a body of which nobody knows yet whether it has anything to do with it: most have not, and
+/// cost one search.
+pub fn throttle_status_of(body: &[u8]) -> Option<Reading> {
+    memchr::memmem::find(body, b"\"throttleStatus\"")?;
+    throttle_status(std::str::from_utf8(body).ok()?)
+}
+
 /// A number whose decimals are cut: `1000.0`. They never have exponents or signs.
 fn whole(text: &str) -> Option<u64> {
     const MOST_DIGITS: usize = 12;
@@ -75,6 +82,9 @@ mod tests {
         assert_eq!((reading.limit, reading.remaining), (Some(1_000), Some(954)));
         let seconds = |s| Some(Duration::from_secs(s));
         assert_eq!((reading.window, reading.resets_in), (seconds(20), seconds(1)));
+        assert_eq!(throttle_status_of(body.as_bytes()), Some(reading));
+        assert_eq!(throttle_status_of(&body.replace("throttleStatus", "status").into_bytes()), None);
+        assert_eq!(throttle_status_of(&[body.as_bytes(), &[0xff]].concat()), None);
     }
 
     #[test]

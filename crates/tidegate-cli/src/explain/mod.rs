@@ -21,6 +21,10 @@ use crate::exit::Exit;
 use crate::printer::{Printer, count, rate};
 use crate::run::{assume, set};
 
+/// Where limits are learnt.
+pub(crate) const LEARNT: &str = "auto: learnt from the provider's headers, with one call a second until they tell; \
+     nothing is declared, so nothing is proved, and no other process shares what is learnt";
+
 pub(crate) fn command(printer: Printer, args: &ExplainArgs) -> anyhow::Result<Exit> {
     let job = Job::from_file(job_file(args)?)?;
     // Any wall clock will do: nothing is sent.
@@ -29,6 +33,12 @@ pub(crate) fn command(printer: Printer, args: &ExplainArgs) -> anyhow::Result<Ex
     let contract = Contract::new(&job.limits, job.pacing, terms).map_err(JobError::from)?;
     if let Some(provider) = job.provider {
         printer.data(format_args!("For {}", provider_in_words(provider)))?;
+    }
+    if job.learns {
+        printer.data(LEARNT)?;
+        if job.limits.is_empty() {
+            return Ok(Exit::Success);
+        }
     }
     for line in explain(&contract, job.http.call_timeout, args.rows) {
         printer.data(line)?;

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+mod auto;
 mod bad_input;
 mod bad_rows;
 mod batch;

@@ -5,6 +5,7 @@
 //! of its limits gives for the provider's *configured* latency.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and say what it measured")]
 
+mod auto;
 mod calendar;
 mod costs;
 mod high;

@@ -10,7 +10,7 @@ use super::{Grant, Quota};
 use crate::time::Time;
 
 /// Limits are divided so.
-const TENTHS: u64 = 10;
+pub(super) const TENTHS: u64 = 10;
 
 /// An unexpected rejection, and what is done about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +48,7 @@ impl Quota {
     /// rejection is an incident: those of calls that were sent before it are not.
     pub fn rejected(&mut self, grant: &Grant, retry_after: Option<Duration>, now: Time) -> Option<Incident> {
         let now = self.advance(now);
+        self.narrow(grant, now);
         let asked = retry_after.unwrap_or(Duration::ZERO);
         if grant.at < self.doubt.since {
             if !asked.is_zero() {
@@ -88,6 +89,11 @@ impl Quota {
 }
 
 impl Doubt {
+    /// The limits are others from here on.
+    pub(super) fn forget(&mut self) {
+        self.incident = None;
+    }
+
     pub(super) fn exists(&self) -> bool {
         self.incident.is_some()
     }

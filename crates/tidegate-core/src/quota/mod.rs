@@ -1,6 +1,8 @@
 //! `Quota`: the limits that the same calls count against, taken all at once or not at all.
 
+mod decision;
 mod doubt;
+mod follow;
 mod share;
 mod stall;
 mod watch;
@@ -9,13 +11,16 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use self::doubt::Doubt;
+use self::follow::Follow;
 use self::share::Sharing;
 use self::stall::{Stall, Unresolved};
 use crate::contract::{Contract, Costs, Metered, Pacing};
 use crate::meter::{Meter, Readiness, Taken, WallClock};
 use crate::time::Time;
 
+pub use self::decision::{Decision, Grant, Outcome, Wait, WaiterId, Why};
 pub use self::doubt::Incident;
+pub use self::follow::{Belief, Heard};
 pub(crate) use self::watch::Watch;
 pub use self::watch::{Others, Told};
 
@@ -50,6 +55,8 @@ pub struct Quota {
     unanswered: u64,
     stall: Option<Stall>,
     doubt: Doubt,
+    /// What is learnt of limits that nobody has declared.
+    follow: Option<Box<Follow>>,
     /// When what is left to others changes by itself.
     others_change_at: Option<Time>,
     granted: u64,
@@ -59,79 +66,6 @@ pub struct Quota {
     generation: u32,
     sharing: Option<Box<Sharing>>,
 }
-
-/// The answer to a request to send.
-#[derive(Debug)]
-#[must_use]
-pub enum Decision {
-    /// Send now. The grant must come back through [`Quota::settle`].
-    Grant(Grant),
-    /// Not now.
-    Wait(Wait),
-}
-
-/// The right to send one call now; returned by [`Quota::settle`].
-#[derive(Debug)]
-#[must_use = "a grant that is not settled keeps its units for ever"]
-pub struct Grant {
-    at: Time,
-    answered: bool,
-    probe: bool,
-    generation: u32,
-    costs: Costs,
-}
-
-/// Until when there is nothing to send, and why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wait {
-    /// When to ask again; `None` if that depends on an answer that has not come.
-    pub until: Option<Time>,
-    /// What binds.
-    pub why: Why,
-}
-
-/// What a caller waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Why {
-    /// The provider asked for silence.
-    Paused,
-    /// The limit with this index has no unit free.
-    Limit(usize),
-    /// Sends are being spread evenly at the rate of the limit with this index.
-    Pacing(usize),
-    /// Little is left of the limit with this index, which others use as well.
-    Others(usize),
-    /// The provider answers nothing: one call at a time probes whether it does again.
-    Stalled,
-    /// Others wait in line already.
-    Line,
-    /// This process's share of the limit with this index has less than the call costs: others hold
-    /// the rest, and the next exchanges with the store bring it.
-    Share(usize),
-    /// The lease of this process has ended, or has not begun: nothing is granted until the store has
-    /// answered.
-    Lease,
-}
-
-/// What became of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// Nothing was written to the network: the units are free at once.
-    NotSent,
-    /// The whole answer arrived, whatever its status.
-    Answered,
-    /// It may have been counted: a reset after bytes had left, or nobody knows. Treated as if it had
-    /// been answered now; the connection must be aborted before this is said.
-    Unknown,
-    /// No answer came in the time that it was given. As `Unknown`, if it was the only one: but if the
-    /// provider has stalled, as if it were answered when the provider answers again.
-    TimedOut,
-}
-
-/// A place in the line of a [`Quota`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WaiterId(u64);
 
 impl Quota {
     /// A quota under `contract`, taken as idle so far.
@@ -151,6 +85,7 @@ impl Quota {
             unanswered: 0,
             stall: None,
             doubt: Doubt::default(),
+            follow: contract.is_learning().then(|| Box::new(Follow::new(contract))),
             others_change_at: None,
             granted: 0,
             lease: Time::MAX,
@@ -229,7 +164,8 @@ impl Quota {
         let now = self.advance(now);
         self.lapse(grant);
         self.head_came(grant, now);
-        for (limit, taken) in at_work(&mut self.limits, &grant.costs, grant.at) {
+        let costs = self.charged(grant);
+        for (limit, taken) in at_work(&mut self.limits, &costs, grant.at) {
             if limit.ends_with_head {
                 limit.answered(taken, now);
             }
@@ -256,6 +192,9 @@ impl Quota {
         let actual = if self.lapse(&mut grant) { None } else { actual };
         self.in_flight -= 1;
         let head_was_settled = grant.answered;
+        if !grant.answered && outcome != Outcome::Answered {
+            self.follow_over();
+        }
         match outcome {
             Outcome::Answered if !grant.answered => self.head_came(&mut grant, now),
             Outcome::TimedOut if !grant.answered => return self.give_up(&grant, now),
@@ -264,7 +203,8 @@ impl Quota {
         }
         // With a head in hand something was sent, whatever is claimed.
         let not_sent = outcome == Outcome::NotSent && !head_was_settled;
-        for (i, (limit, taken)) in at_work(&mut self.limits, &grant.costs, grant.at).enumerate() {
+        let costs = self.charged(&grant);
+        for (i, (limit, taken)) in at_work(&mut self.limits, &costs, grant.at).enumerate() {
             if head_was_settled && limit.ends_with_head {
                 continue;
             }
@@ -284,6 +224,7 @@ impl Quota {
         self.answers += 1;
         self.unanswered = 0;
         self.latest_answered = self.latest_answered.max(Some(grant.at));
+        self.follow_over();
         if grant.probe {
             self.end_stall(now);
         }
@@ -306,6 +247,7 @@ impl Quota {
             && self.paused(now).is_none()
             && self.unresolved.is_empty() // and with them what a stall is about
             && !self.doubt.exists()
+            && self.follow.as_ref().is_none_or(|follow| follow.is_idle(now))
             && self.used(now).is_empty()
     }
 
@@ -386,7 +328,9 @@ impl Quota {
             return Some(wait);
         }
         let even = self.is_even(now);
-        let mut longest: Option<(Readiness, Why)> = None;
+        let mut longest = self.learning(now).map(|readiness| (readiness, Why::Told));
+        let learnt = self.follow.as_ref().map(|follow| follow.and_learnt(costs));
+        let costs = learnt.as_ref().unwrap_or(costs);
         let mut short_of = 0;
         for (i, (limit, cost)) in self.limits.iter_mut().zip(costs.all()).enumerate() {
             let mut stands = |readiness: Readiness, why: Why| {
@@ -439,7 +383,8 @@ impl Quota {
     #[inline]
     fn grant(&mut self, costs: &Costs, now: Time) -> Decision {
         let even = self.is_even(now);
-        for (limit, cost) in self.limits.iter_mut().zip(costs.all()) {
+        let learnt = self.follow.as_ref().map(|follow| follow.and_learnt(costs));
+        for (limit, cost) in self.limits.iter_mut().zip(learnt.as_ref().unwrap_or(costs).all()) {
             limit.meter.take(cost, now);
             if let Some(watch) = &mut limit.watch {
                 watch.grant(cost, now);
@@ -452,7 +397,9 @@ impl Quota {
         self.granted += 1;
         let probe = self.stall.is_some();
         self.probe_sent();
-        Decision::Grant(Grant { at: now, answered: false, probe, generation: self.generation, costs: *costs })
+        let followed = self.follow.as_mut().map(|follow| follow.grant(now)).unwrap_or_default();
+        let generation = self.generation;
+        Decision::Grant(Grant { at: now, answered: false, probe, generation, costs: *costs, followed })
     }
 
     #[inline]
@@ -479,18 +426,6 @@ fn at_work<'a>(
     at: Time,
 ) -> impl Iterator<Item = (&'a mut Metered, Taken)> {
     limits.iter_mut().zip(costs.all()).map(move |(limit, cost)| (limit, Taken { cost, at }))
-}
-
-impl Grant {
-    /// When it was granted: no call made with it was counted earlier.
-    pub fn at(&self) -> Time {
-        self.at
-    }
-
-    /// What was reserved for it.
-    pub fn costs(&self) -> &Costs {
-        &self.costs
-    }
 }
 
 #[cfg(test)]

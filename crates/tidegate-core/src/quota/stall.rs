@@ -87,7 +87,7 @@ impl Quota {
         self.unresolved.push_back(Unresolved {
             sent: grant.at,
             given_up: now,
-            costs: grant.costs,
+            costs: self.charged(grant),
             answers: self.answers,
             place_is_free: false,
         });

@@ -56,6 +56,11 @@ impl Engine {
         Report { ended, summary, failures_allowed }
     }
 
+    /// A limit in words; behind those that were declared come those that were learnt.
+    fn limit_name(&self, index: usize) -> String {
+        self.limits.get(index).cloned().unwrap_or_else(|| lock(&self.stats).limit_name(index))
+    }
+
     pub(super) fn waiting(&self) -> Option<String> {
         let now = self.clock.now();
         let pool = self.pool();
@@ -83,25 +88,28 @@ impl Engine {
                 Some(format!("{of}the provider asked for silence, {} to go", Human(until)))
             }
             (Why::Limit(i), Some(until)) if long => {
-                Some(format!("{of}limit {} is used up, {} to go", self.limits[i], Human(until)))
+                Some(format!("{of}limit {} is used up, {} to go", self.limit_name(i), Human(until)))
             }
             (Why::Pacing(i), Some(until)) if long => {
                 let until = Human(until);
-                Some(format!("{of}calls are spread evenly over {}, the next in {until}", self.limits[i]))
+                Some(format!("{of}calls are spread evenly over {}, the next in {until}", self.limit_name(i)))
             }
-            (Why::Limit(i), None) => Some(format!("{of}limit {} waits for answers", self.limits[i])),
+            (Why::Limit(i), None) => Some(format!("{of}limit {} waits for answers", self.limit_name(i))),
             (Why::Lease, _) => Some(format!(
                 "{of}{}",
                 self.quotas.trouble().unwrap_or_else(|| "waits for its share of the quota".to_owned())
             )),
             (Why::Share(i), _) => {
-                Some(format!("{of}waits for its share of {}, which others use as well", self.limits[i]))
+                Some(format!("{of}waits for its share of {}, which others use as well", self.limit_name(i)))
             }
             (Why::Others(i), Some(until)) => Some(format!(
                 "{of}little is left of {}, which others use as well; the next call in {}",
-                self.limits[i],
+                self.limit_name(i),
                 Human(until)
             )),
+            (Why::Told, Some(until)) if long => {
+                Some(format!("{of}by what the provider says is left, the next call goes in {}", Human(until)))
+            }
             (Why::Stalled, Some(until)) => Some(format!(
                 "{of}the provider does not answer any more; the next call to see whether it does goes in {}",
                 Human(until)

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 use http::header::{AGE, DATE, HeaderMap};
 use tidegate_core::feedback::{Dialects, Feedback, Reading, Reset};
-use tidegate_core::{Contract, Told, Unit, WallClock};
+use tidegate_core::{Contract, Limit, Rule, Told, Unit, WallClock};
 use tidegate_quota::Permit;
 
 use super::{Ended, Engine, lock};
@@ -24,12 +24,19 @@ const UNNAMED: Duration = Duration::from_secs(60);
 /// A quota that is used up, and nobody says until when, is asked for again after this.
 const USED_UP: Duration = Duration::from_secs(3_600);
 
+/// What limits of points may be called in a job.
+const POINTS: [&str; 2] = ["points", "cost"];
+
 /// What is looked for in answers.
 #[derive(Debug)]
 pub(super) struct Ears {
     dialects: Dialects,
     signs: Signs,
     limits: Vec<Known>,
+    /// Further limits are learnt.
+    learns: bool,
+    /// The unit of a limit of which bodies may tell; `None` if none is declared.
+    points: Option<Unit>,
 }
 
 /// A limit that a provider may tell of.
@@ -39,6 +46,8 @@ struct Known {
     unit: Unit,
     amount: u64,
     per: Duration,
+    /// What a bucket holds, and how long it takes to fill: so providers tell of one.
+    bucket: Option<(u64, Duration)>,
 }
 
 /// What the head of an answer has told.
@@ -54,9 +63,29 @@ impl Ears {
     pub(super) fn new((dialects, signs): (Dialects, Signs), contract: &Contract) -> Self {
         let limits = contract.limits().enumerate().filter_map(|(index, (limit, _))| {
             let (unit, amount, per) = (limit.unit().clone(), limit.amount(), limit.rule().per()?);
-            Some(Known { index, unit, amount, per })
+            let bucket = match limit.rule() {
+                Rule::Bucket { capacity, .. } => Some((capacity.get(), fills_in(limit, capacity.get())?)),
+                _ => None,
+            };
+            Some(Known { index, unit, amount, per, bucket })
         });
-        Self { dialects, signs, limits: limits.collect() }
+        let limits: Vec<Known> = limits.collect();
+        let mut units = limits.iter().map(|limit| &limit.unit);
+        let is_points = |unit: &&Unit| matches!(unit, Unit::Named(name) if POINTS.contains(&name.as_str()));
+        let points = units.find(is_points).cloned();
+        let learns = contract.is_learning();
+        Self { dialects, signs, limits, learns, points }
+    }
+
+    /// What a body says of a limit. Only where such a limit is declared, or any is to be learnt: others
+    /// are not looked at.
+    fn body_tells(&self, body: &[u8]) -> Option<Reading> {
+        if !self.learns && self.points.is_none() {
+            return None;
+        }
+        let reading = feedback::throttle_status_of(body)?;
+        let unit = self.points.clone().unwrap_or_else(|| reading.unit.clone());
+        Some(Reading { unit, ..reading })
     }
 
     /// The limit that a reading is about: of its unit, and over its window if it names one. A greater
@@ -64,16 +93,36 @@ impl Ears {
     fn limit_of(&self, reading: &Reading) -> Option<&Known> {
         let mut of_unit = self.limits.iter().filter(|limit| limit.unit == reading.unit);
         if let Some(window) = reading.window {
-            return of_unit.find(|limit| limit.per.abs_diff(window) <= limit.per / 100);
+            let is_about = |per: Duration| per.abs_diff(window) <= per / 100;
+            return of_unit
+                .find(|limit| is_about(limit.per) || limit.bucket.is_some_and(|(_, per)| is_about(per)));
         }
         match reading.limit {
-            Some(amount) => of_unit.clone().find(|limit| limit.amount == amount).or_else(|| {
+            Some(amount) => of_unit.clone().find(|limit| limit.is_of(amount)).or_else(|| {
                 let first = of_unit.next()?;
-                (of_unit.next().is_none() && amount <= first.amount).then_some(first)
+                (of_unit.next().is_none() && amount <= first.whole()).then_some(first)
             }),
             None => of_unit.next().filter(|_| of_unit.next().is_none()),
         }
     }
+}
+
+impl Known {
+    /// Units that the provider has when none is used.
+    fn whole(&self) -> u64 {
+        self.bucket.map_or(self.amount, |(capacity, _)| capacity)
+    }
+
+    /// Whether it would be told as so much.
+    fn is_of(&self, amount: u64) -> bool {
+        amount == self.amount || amount == self.whole()
+    }
+}
+
+/// How long a bucket takes to fill.
+fn fills_in(limit: &Limit, capacity: u64) -> Option<Duration> {
+    let nanos = limit.rule().per()?.as_nanos() * u128::from(capacity) / u128::from(limit.amount().max(1));
+    u64::try_from(nanos).ok().map(Duration::from_nanos)
 }
 
 impl Engine {
@@ -85,6 +134,7 @@ impl Engine {
             permit.observe(WallClock::from_date(date, permit.granted_at(), self.clock.now(), DATE_SKEW));
         }
         let feedback = feedback::read(&self.ears.dialects, &head.headers, self.wall(self.clock.now()));
+        self.learn(&feedback, head.status, permit);
         self.tighten(&feedback, permit);
         // Until a bucket is full is longer than until it has something.
         let is_used_up = |reading: &&Reading| reading.remaining == Some(0) && reading.reset != Reset::Full;
@@ -127,6 +177,11 @@ impl Engine {
         body: Option<&[u8]>,
         permit: &Permit,
     ) -> Option<Class> {
+        if let Some(reading) = body.and_then(|body| self.ears.body_tells(body)) {
+            let feedback = Feedback { readings: vec![reading], ..Feedback::default() };
+            self.learn(&feedback, head.status, permit);
+            self.tighten(&feedback, permit);
+        }
         let is_accepted = self.accept.accepts(head.status);
         let class = self.ears.signs.class(head.status, body.unwrap_or_default(), is_accepted).or_else(|| {
             // Where calls carry many rows, each has an answer of its own.
@@ -164,6 +219,17 @@ impl Engine {
         }
     }
 
+    /// Takes in what the answer says of limits that nobody has declared.
+    fn learn(&self, feedback: &Feedback, status: StatusCode, permit: &Permit) {
+        if !self.ears.learns {
+            return;
+        }
+        let is_no = [StatusCode::TOO_MANY_REQUESTS, StatusCode::FORBIDDEN, StatusCode::SERVICE_UNAVAILABLE]
+            .contains(&status);
+        let heard = permit.follow(&feedback.readings, !is_no);
+        lock(&self.stats).heard(heard);
+    }
+
     /// Holds what the answer says is left against what can be ours.
     fn tighten(&self, feedback: &Feedback, permit: &Permit) {
         for reading in &feedback.readings {
@@ -175,7 +241,7 @@ impl Engine {
             if let Some(others) = permit.heed(limit.index, told) {
                 lock(&self.stats).others(others);
             }
-            if let Some(amount) = reading.limit.filter(|amount| *amount != limit.amount) {
+            if let Some(amount) = reading.limit.filter(|amount| !limit.is_of(*amount)) {
                 lock(&self.stats).told(limit.index, amount);
             }
         }

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::{Disk, Engine, lock};
 use crate::http::Connect;
 use crate::job::{Held, Prepared};
-use crate::report::{Snapshot, Summary};
+use crate::report::{LearntUse, Snapshot, Summary};
 use crate::sink::SinkError;
 use crate::source::SourceError;
 
@@ -136,6 +136,11 @@ impl Handle {
     pub fn snapshot(&self) -> Snapshot {
         let snapshot = lock(&self.engine.stats).snapshot(self.engine.clock.now());
         Snapshot { cost: self.engine.cost().map(|cost| cost.spent), ..snapshot }
+    }
+
+    /// What is learnt of limits that nobody has declared; `None` where all are declared.
+    pub fn learnt(&self) -> Option<LearntUse> {
+        lock(&self.engine.stats).learnt()
     }
 
     /// What the run waits for, in words for people; `None` while calls flow.

@@ -214,7 +214,7 @@ impl Work {
             (Some(Wait { until: None, .. }), _) => true,
             // The time may be only that when other units come back, or when a doubt ends: a refund or a
             // call that is over may help before.
-            (Some(Wait { until: Some(until), why: Why::Limit(_) }), Some(job)) => {
+            (Some(Wait { until: Some(until), why: Why::Limit(_) | Why::Told }), Some(job)) => {
                 let wait = lane.gate.wait(&job.costs);
                 wait.is_none_or(|wait| wait.until.is_some_and(|now| now < until))
             }

@@ -7,11 +7,15 @@ use tidegate_core::{Limit, LimitError, Mode, Rule, Unit};
 
 use super::values::duration;
 use super::words::enforcement;
-use super::{CostSpec, JobError, LimitSection, QuotaSection, StatusOrWord, llm};
+use super::{CostSpec, JobError, LimitSection, QuotaSection, StatusOrWord, StoreSpec, llm};
 
 /// The limits, and of each how its cost is found where that is not the same for all calls.
 pub(super) fn limits(quota: &QuotaSection, refunds: bool) -> Result<Vec<(Limit, CostSpec)>, JobError> {
-    let short = quota.limits.iter().map(|text| Ok((text.parse()?, CostSpec::default())));
+    let short = quota
+        .limits
+        .iter()
+        .filter(|text| !is_auto(text))
+        .map(|text| Ok((text.parse()?, CostSpec::default())));
     let mut limits = short.collect::<Result<Vec<(Limit, CostSpec)>, LimitError>>()?;
     for table in &quota.limit {
         limits.push(limit(table)?);
@@ -27,6 +31,42 @@ pub(super) fn limits(quota: &QuotaSection, refunds: bool) -> Result<Vec<(Limit, 
         limits.push((Limit::concurrency(amount), CostSpec::default()));
     }
     Ok(limits)
+}
+
+/// In the place of a limit: it is learnt from what the provider says.
+const AUTO: &str = "auto";
+
+fn is_auto(text: &str) -> bool {
+    text.trim().eq_ignore_ascii_case(AUTO)
+}
+
+impl QuotaSection {
+    /// Whether limits are learnt, not declared.
+    pub fn is_auto(&self) -> bool {
+        self.limits.iter().any(|text| is_auto(text))
+    }
+}
+
+/// Whether limits are learnt, if that goes with the rest: none is declared but of calls at a time, and
+/// nobody shares what is learnt.
+pub(super) fn learns(quota: &QuotaSection, limits: &[Limit], store: &StoreSpec) -> Result<bool, JobError> {
+    if !quota.is_auto() {
+        return Ok(false);
+    }
+    if let Some(limit) = limits.iter().find(|limit| !matches!(limit.rule(), Rule::Concurrency { .. })) {
+        let message = format!("`auto` and `{limit}`: is the limit to be learnt, or is it known?");
+        return Err(JobError::value("quota.limits", message).hinting(
+            "leave `auto` away: a declared limit is kept by proof, and heeds headers that say less",
+        ));
+    }
+    if *store != StoreSpec::Memory {
+        return Err(JobError::value(
+            "quota.store",
+            "what `auto` learns is this process's own: no store shares it",
+        )
+        .hinting("leave the store away, or say `memory`; with a declared limit processes share the quota"));
+    }
+    Ok(true)
 }
 
 /// What is taken as true about when the provider counts.

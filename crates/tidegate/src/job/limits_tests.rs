@@ -154,3 +154,33 @@ fn an_estimate_names_what_it_rests_on() {
         assert!(mode(fields).unwrap_err().hint().unwrap().contains(hint), "{fields}");
     }
 }
+
+/// Whether limits are learnt, of a `[quota]` and a store.
+fn learnt(fields: &str, store: &StoreSpec) -> Result<bool, JobError> {
+    let quota = file(&format!("[quota]\n{fields}"))?;
+    let limits: Vec<Limit> = limits(&quota, false)?.into_iter().map(|(limit, _)| limit).collect();
+    learns(&quota, &limits, store)
+}
+
+#[test]
+fn limits_are_learnt_where_none_is_declared_and_nobody_shares_them() {
+    let memory = StoreSpec::Memory;
+    for (fields, is_learnt) in [
+        ("limits = [\"auto\"]", true),
+        ("limits = [\" Auto \"]\nconcurrency = 5", true),
+        ("limits = [\"5/s\"]", false),
+        ("", false),
+    ] {
+        assert_eq!(learnt(fields, &memory).unwrap(), is_learnt, "{fields}");
+    }
+    for fields in [
+        "limits = [\"auto\", \"5/s\"]",
+        "limits = [\"auto\"]\ntpm = 1000",
+        "limits = [\"auto\", \"9/day UTC\"]",
+    ] {
+        let error = learnt(fields, &memory).expect_err(fields);
+        assert!(error.to_string().contains("is the limit to be learnt, or is it known?"), "{error}");
+    }
+    let error = learnt("limits = [\"auto\"]", &StoreSpec::Sqlite(None)).unwrap_err();
+    assert!(error.to_string().contains("no store shares it") && error.hint().is_some(), "{error}");
+}

@@ -36,7 +36,7 @@ pub use self::file::{
 };
 use self::identity::Identity;
 pub use self::kept::KeptJob;
-use self::limits::{limits, mode};
+use self::limits::{learns, limits, mode};
 pub use self::plan::{Held, HeldFor, Plan, Prepared};
 pub(crate) use self::state::State;
 use self::values::{duration, http_options, request_spec, retry_policy};
@@ -74,6 +74,8 @@ pub struct Job {
     pub batch: Option<(usize, Split)>,
     /// What the provider allows.
     pub limits: Vec<Limit>,
+    /// Limits are learnt from what the provider says: `auto`.
+    pub learns: bool,
     /// How their costs are found where they differ from call to call, in the same order.
     pub costs: Vec<CostSpec>,
     /// How the provider tells of its limits.
@@ -280,6 +282,8 @@ impl Job {
             && request.form.is_none();
         let (limits, costs): (Vec<_>, Vec<_>) =
             limits(&quota, provider.is_some_and(|provider| provider.refunds))?.into_iter().unzip();
+        let store = quota.store.as_deref().map_or(Ok(StoreSpec::Memory), StoreSpec::parse)?;
+        let learns = learns(&quota, &limits, &store)?;
         let tokens = llm::token_spec(&quota)?;
         let prices = llm::prices(&prices)?;
         let max_cost = llm::max_cost(&quota, &prices)?;
@@ -289,17 +293,7 @@ impl Job {
         let auth = auth.map(|auth| values::auth(auth, &http)).transpose()?;
         let idempotency = values::idempotency(&request)?;
         let probe = values::probe(&retry, &request)?;
-        let rated = limits.iter().any(|limit| !matches!(limit.rule(), Rule::Concurrency { .. }));
-        let concurrency =
-            limits.iter().filter(|l| matches!(l.rule(), Rule::Concurrency { .. })).map(Limit::amount).min();
-        let default = if rated || concurrency.is_some() { RATED_CONNECTIONS } else { FREE_CONNECTIONS };
-        let most = concurrency.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
-        if quota.connections == Some(0) {
-            return Err(JobError::value(
-                "quota.connections",
-                "0 connections would never send anything: expected 1 or more",
-            ));
-        }
+        let connections = connections(&quota, &limits, learns)?;
         Ok(Self {
             input: input_spec,
             key: input.key,
@@ -308,6 +302,7 @@ impl Job {
             batch,
             pacing: values::pacing(&quota)?,
             limits,
+            learns,
             costs,
             dialects: headers::dialects(&quota.headers)?,
             provider,
@@ -316,11 +311,11 @@ impl Job {
             prices,
             max_cost,
             quota: quota.name.clone(),
-            store: quota.store.as_deref().map_or(Ok(StoreSpec::Memory), StoreSpec::parse)?,
+            store,
             partition: quota.partition.clone(),
             mode: mode(&quota)?,
             latency: duration("quota.latency", quota.latency.as_deref(), Terms::default().latency)?,
-            connections: quota.connections.unwrap_or(default).min(most),
+            connections,
             http,
             retry: retry_policy(&retry)?,
             probe,
@@ -389,7 +384,8 @@ impl Job {
         let at_zero = i64::try_from(at_zero.as_nanos()).unwrap_or(i64::MAX);
         let wall = Some(WallClock::new(at_zero, CLOCK_SKEW));
         let terms = Terms { mode: self.mode, latency: self.latency, wall, ..Terms::default() };
-        Ok(Contract::new(&self.limits, self.pacing, terms)?)
+        let contract = Contract::new(&self.limits, self.pacing, terms)?;
+        Ok(if self.learns { contract.learning() } else { contract })
     }
 
     /// The pause after a 429 that names none: the shortest window, or a second.
@@ -400,6 +396,22 @@ impl Job {
         });
         windows.min().unwrap_or(Duration::from_secs(1)).max(Duration::from_millis(100))
     }
+}
+
+/// Connections at most.
+fn connections(quota: &QuotaSection, limits: &[Limit], learns: bool) -> Result<usize, JobError> {
+    let is_concurrency = |limit: &&Limit| matches!(limit.rule(), Rule::Concurrency { .. });
+    let is_free = limits.is_empty() && !learns;
+    let default = if is_free { FREE_CONNECTIONS } else { RATED_CONNECTIONS };
+    let most = limits.iter().filter(is_concurrency).map(Limit::amount).min();
+    let most = most.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX);
+    if quota.connections == Some(0) {
+        return Err(JobError::value(
+            "quota.connections",
+            "0 connections would never send anything: expected 1 or more",
+        ));
+    }
+    Ok(quota.connections.unwrap_or(default).min(most))
 }
 
 /// Writes a whole file that only its owner may read.

@@ -1,5 +1,6 @@
 //! What a run did: counters while it goes, the summary at its end.
 
+mod learning;
 mod sends;
 mod stats;
 mod summary;
@@ -7,5 +8,6 @@ mod worst;
 
 pub use stats::{Before, Snapshot, Stats};
 pub use summary::{
-    Cost, IgnoredHeader, IncidentReport, LatencyMs, LimitUse, OthersReport, Summary, TokenUse, ToldLimit,
+    Cost, IgnoredHeader, IncidentReport, LatencyMs, LearntLimit, LearntUse, LimitUse, OthersReport, Summary,
+    TokenUse, ToldLimit,
 };

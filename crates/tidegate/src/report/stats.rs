@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use tidegate_core::{Contract, Incident, Limit, Mode, Others, Rule, Time};
+use tidegate_core::{Contract, Heard, Incident, Limit, Mode, Others, Rule, Time};
 
+use super::learning::Learning;
 use super::sends::Sends;
 use super::summary::{
-    IgnoredHeader, IncidentReport, LatencyMs, LimitUse, OthersReport, Summary, TokenUse, ToldLimit,
+    IgnoredHeader, IncidentReport, LatencyMs, LearntUse, LimitUse, OthersReport, Summary, TokenUse, ToldLimit,
 };
 use super::worst::WorstWindow;
 use crate::llm::{Money, Usage};
@@ -39,6 +40,7 @@ pub struct Stats {
     refreshed: u64,
     others: BTreeMap<usize, OthersReport>,
     told: BTreeMap<usize, u64>,
+    learning: Option<Learning>,
     ignored: BTreeMap<Box<str>, IgnoredHeader>,
     in_flight: u64,
     peak_in_flight: u64,
@@ -118,6 +120,7 @@ impl Stats {
             refreshed: 0,
             others: BTreeMap::new(),
             told: BTreeMap::new(),
+            learning: contract.is_learning().then(|| Learning::new(partitioned)),
             ignored: BTreeMap::new(),
             in_flight: 0,
             peak_in_flight: 0,
@@ -171,7 +174,7 @@ impl Stats {
         if self.incidents.len() < MOST_INCIDENTS {
             self.incidents.push(IncidentReport {
                 at_s: round3(sent.since(self.started).as_secs_f64()),
-                limit: self.limits[incident.limit].0.to_string(),
+                limit: self.limit_name(incident.limit),
                 left_percent: incident.tenths * 10,
                 paused_s: round3(incident.paused_until.since(sent).as_secs_f64()),
                 retry_after_s: retry_after.map(|asked| round3(asked.as_secs_f64())),
@@ -196,16 +199,36 @@ impl Stats {
 
     /// More of a limit is used than can be ours.
     pub fn others(&mut self, others: Others) {
-        let limit = || self.limits[others.limit].0.to_string();
-        let report = self.others.entry(others.limit).or_insert_with(|| OthersReport {
-            limit: limit(),
-            most: 0,
-            of: others.amount,
-            answers: 0,
-        });
+        if !self.others.contains_key(&others.limit) {
+            let (limit, of) = (self.limit_name(others.limit), others.amount);
+            self.others.insert(others.limit, OthersReport { limit, most: 0, of, answers: 0 });
+        }
+        let Some(report) = self.others.get_mut(&others.limit) else { return };
         report.answers += 1;
         if others.units > report.most {
             (report.most, report.of) = (others.units, others.amount);
+        }
+    }
+
+    /// An answer has told of limits that nobody has declared, or has not.
+    pub fn heard(&mut self, heard: Heard) {
+        heard.others.iter().for_each(|others| self.others(*others));
+        if let Some(learning) = &mut self.learning {
+            learning.heard(heard);
+        }
+    }
+
+    /// What is learnt so far; `None` where all limits are declared.
+    pub fn learnt(&self) -> Option<LearntUse> {
+        self.learning.as_ref().map(Learning::report)
+    }
+
+    /// A limit in words; behind those that were declared come those that were learnt.
+    pub fn limit_name(&self, index: usize) -> String {
+        match (self.limits.get(index), &self.learning) {
+            (Some((limit, _)), _) => limit.to_string(),
+            (None, Some(learning)) => learning.name(index),
+            _ => String::new(),
         }
     }
 
@@ -336,6 +359,7 @@ impl Stats {
                 .iter()
                 .map(|(limit, amount)| ToldLimit { limit: self.limits[*limit].0.to_string(), told: *amount })
                 .collect(),
+            learnt: self.learnt(),
             ignored_headers: self.ignored.values().cloned().collect(),
             resumed_after_kill: false,
         }

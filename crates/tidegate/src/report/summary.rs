@@ -68,6 +68,9 @@ pub struct Summary {
     /// Limits that are not what was declared, by the provider's headers. A greater one is never taken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub told: Vec<ToldLimit>,
+    /// What was learnt of limits that nobody has declared (`auto`); absent where all are declared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learnt: Option<LearntUse>,
     /// Header fields about limits that made no sense and were not obeyed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ignored_headers: Vec<IgnoredHeader>,
@@ -138,6 +141,29 @@ pub struct ToldLimit {
     pub limit: String,
     /// The amount that the provider told last.
     pub told: u64,
+}
+
+/// What was learnt of limits that nobody has declared.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LearntUse {
+    /// What is believed in the end.
+    pub limits: Vec<LearntLimit>,
+    /// Whether any answer has told of a limit.
+    pub is_told: bool,
+    /// Whether so many have not that the run says so.
+    #[serde(skip)]
+    pub is_untold: bool,
+}
+
+/// A limit that is believed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LearntLimit {
+    /// What the provider calls it.
+    pub resource: String,
+    /// As it would be declared.
+    pub limit: String,
+    /// Whether the headers name its window. Else that is the longest time to a reset that was seen.
+    pub window_told: bool,
 }
 
 /// A header field that makes no sense.

@@ -5,6 +5,7 @@
 mod language;
 mod limits;
 mod many;
+mod points;
 mod redirects;
 mod resume;
 mod rows;

@@ -12,6 +12,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 #![expect(clippy::print_stdout, reason = "tells how much was simulated and, of the long run, its seed")]
 
+mod auto;
 mod calendars;
 mod case;
 mod client;
