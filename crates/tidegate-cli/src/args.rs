@@ -140,7 +140,8 @@ pub(crate) struct LimitArgs {
     /// Name of the quota; all with the same name share it [default: the URL's host]
     #[arg(long, value_name = "NAME")]
     pub quota: Option<String>,
-    /// Who shares it: sqlite (the processes of this machine), sqlite:FOLDER, or memory (nobody) [default: sqlite]
+    /// Who shares it: sqlite (the processes of this machine), sqlite:FOLDER, `redis://HOST:PORT/DB` (those of many), or
+    /// memory (nobody) [default: sqlite]
     #[arg(long, value_name = "STORE")]
     pub store: Option<String>,
 }

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tidegate::job::StoreSpec;
 use tidegate::retry::{Human, parse_duration};
 use tidegate_core::{Contract, Costs, Limit, Outcome, Pacing, Terms, Wait, Why};
-use tidegate_quota::store::{Definition, Store, Who};
+use tidegate_quota::store::{Definition, Who};
 use tidegate_quota::{Membership, Partitions, Permit};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{self, SignalKind, signal};
@@ -62,25 +62,26 @@ fn join(args: &PermitArgs, timeout: Duration) -> anyhow::Result<(Partitions, Cos
     let store = StoreSpec::parse(args.store.as_deref().unwrap_or("sqlite"))?.open()?;
     let mut store = store.ok_or_else(|| Hinting {
         message: "a quota in memory ends with this command: it would hold nobody back".to_owned(),
-        hint: "leave --store away, or name a folder: --store sqlite:FOLDER".to_owned(),
+        hint: "leave --store away, or name a folder or a server: --store sqlite:FOLDER, --store redis://HOST:PORT/DB"
+            .to_owned(),
     })?;
     let limits: Vec<Limit> = args.rate.iter().map(|limit| limit.parse()).collect::<Result<_, _>>()?;
     let definition = if limits.is_empty() {
-        store.definition(&quota)?.ok_or_else(|| Hinting {
+        store.store().definition(&quota)?.ok_or_else(|| Hinting {
             message: format!("there is no quota `{quota}` here yet"),
             hint: format!("say what it allows: --rate 100/min, or tidegate quota create {quota} 100/min"),
         })?
     } else {
         Definition::new(&limits, &Terms::default())
     };
-    let contract = definition.contract(Pacing::Burst, Some(store.machine().wall()))?;
+    let contract = definition.contract(Pacing::Burst, Some(store.store().machine().wall()))?;
     let costs = costs(&contract, &args.cost)?;
     // A command that outlives this process goes on calling.
     let store = store.shared_with_children();
     let words: Vec<_> = args.command.iter().map(|word| word.to_string_lossy()).collect();
     let who = Who::this(words.first().map_or_else(String::new, ToString::to_string));
     let membership = Membership { quota, who, timeout, assume_idle: false };
-    Ok((Partitions::shared(&contract, Box::new(store), membership)?, costs))
+    Ok((Partitions::shared(&contract, store.into_store(), membership)?, costs))
 }
 
 /// What the permit costs: 1 request, and of other units what `--cost UNIT=N` says.

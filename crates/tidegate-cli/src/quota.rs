@@ -64,10 +64,18 @@ fn admin(place: &StorePlace) -> anyhow::Result<Admin> {
     let store = StoreSpec::parse(place.store.as_deref().unwrap_or("sqlite"))?.open()?;
     let store = store.ok_or_else(|| Hinting {
         message: "quotas in memory end with the process that has them".to_owned(),
-        hint: "leave --store away, or name a folder: --store sqlite:FOLDER".to_owned(),
+        hint: "leave --store away, or name a folder or a server: --store sqlite:FOLDER, --store redis://HOST:PORT/DB"
+            .to_owned(),
     })?;
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    Ok(Admin::new(store, Who::this(words.join(" "))))
+    // As it is kept for all to see: without the address of a server, in which there may be a password.
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let is_address = |word: &&String| word.contains("://");
+    let said = args.iter().enumerate().filter(|(i, word)| {
+        let names_one = *word == "--store" && args.get(i + 1).is_some_and(|next| is_address(&next));
+        !names_one && !is_address(word)
+    });
+    let words: Vec<&str> = said.map(|(_, word)| word.as_str()).collect();
+    Ok(store.into_admin(Who::this(words.join(" "))))
 }
 
 fn parse(limits: &[String]) -> anyhow::Result<Vec<Limit>> {
@@ -112,6 +120,8 @@ fn page(quota: &QuotaView) -> String {
         let why = match why {
             HeldFor::ColdStart => "nobody knows what was used of it lately",
             HeldFor::Redefined => "it had other limits before",
+            HeldFor::Restarted => "its server has started again, and may have forgotten what happened last",
+            HeldFor::ClockJumped => "the clock of its server was set",
             _ => "what was used of it still counts",
         };
         say("held", &format!("for {}: {why}", Human(held)));

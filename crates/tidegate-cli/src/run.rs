@@ -254,12 +254,16 @@ fn describe_limits(printer: Printer, job: &Job, contract: &Contract) {
 }
 
 /// Runs a plan to its end and reports.
-pub(crate) fn drive(printer: Printer, plan: Plan, quiet: bool) -> anyhow::Result<Exit> {
+pub(crate) fn drive(printer: Printer, mut plan: Plan, quiet: bool) -> anyhow::Result<Exit> {
     let job = plan.job.clone();
     let (contract, quota) = (plan.contract.clone(), plan.quota.clone());
+    let warnings = if quiet { Vec::new() } else { plan.warnings() };
     let prepared = plan.prepare()?;
     if !quiet {
         describe_limits(printer, &job, &contract);
+        for warning in &warnings {
+            printer.note(warning);
+        }
     }
     let per_call = rows_per_call(&job);
     let allowed = provable(&contract).filter(|_| job.partition.is_none());
@@ -291,7 +295,7 @@ pub(crate) fn drive(printer: Printer, plan: Plan, quiet: bool) -> anyhow::Result
         let mut total = if quiet { None } else { Some(count_in_background(job.input, job.head)) };
         let mut redraw = tokio::time::interval(REDRAW);
         redraw.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        let mut is_told = held.is_some();
+        let mut told_of = held.map(|held| held.why);
         let mut learning = Told::default();
         // A task of its own: waking the runtime's root future costs a system call.
         let mut run = tokio::spawn(run.drive());
@@ -304,13 +308,7 @@ pub(crate) fn drive(printer: Printer, plan: Plan, quiet: bool) -> anyhow::Result
                     if let Some(Ok(rows)) = total.as_mut().map(oneshot::Receiver::try_recv) {
                         progress.total(rows);
                     }
-                    if !is_told && let Some(held) = handle.held() {
-                        is_told = true;
-                        progress.note(&format!(
-                            "what was sent under quota {quota} before still counts, so nothing is sent for {} (`tidegate quota show {quota}` says more)",
-                            Human(held.length)
-                        ));
-                    }
+                    told_of = tell(&progress, handle.held(), told_of, &quota);
                     learning.tell(&progress, handle.learnt());
                     progress.show();
                     continue;
@@ -387,12 +385,42 @@ fn conclude(printer: Printer, report: &Report, interrupted: Option<Exit>, resuma
     }
 }
 
+/// Says what holds up a run that is under way, once; what was said so far.
+fn tell(progress: &Progress, held: Option<Held>, told_of: Option<HeldFor>, quota: &str) -> Option<HeldFor> {
+    let Some(held) = held else {
+        // A server may lose its memory again.
+        return told_of.filter(|why| !is_of_a_server(*why));
+    };
+    if told_of == Some(held.why) || (told_of.is_some() && !is_of_a_server(held.why)) {
+        return told_of;
+    }
+    progress.note(&match held.why {
+        HeldFor::FormerUse => format!(
+            "what was sent under quota {quota} before still counts, so nothing is sent for {} (`tidegate quota show {quota}` says more)",
+            Human(held.length)
+        ),
+        _ => told(held, quota),
+    });
+    Some(held.why)
+}
+
+/// Whether it may come at any time.
+fn is_of_a_server(why: HeldFor) -> bool {
+    matches!(why, HeldFor::ColdStart | HeldFor::Restarted | HeldFor::ClockJumped)
+}
+
 /// Why nothing is sent at first, and for how long.
 fn told(held: Held, quota: &str) -> String {
     let time = Human(held.length);
     match held.why {
         HeldFor::ColdStart => format!(
-            "nobody here knows what quota {quota} was used for lately: this container keeps no state folder, so nothing is sent for {time} (mount one and set TIDEGATE_STATE_DIR; `tidegate quota create {quota} …` or --assume-idle vouches that it is idle)"
+            "nobody here knows what quota {quota} was used for lately: its store has never seen it, or has lost it (a server without its data, a container without a state folder), so nothing is sent for {time} (`tidegate quota create {quota} …` or --assume-idle vouches that it is idle)"
+        ),
+        HeldFor::Restarted => format!(
+            "the server that keeps quota {quota} has started again, or another one has taken its place: what happened last may be missing there, so nothing is sent for {time}, until all that was sent has been counted"
+        ),
+        HeldFor::ClockJumped => format!(
+            "the clock of the server that keeps quota {quota} was set, and its dates mean nothing any more: nothing is sent for {time}, until all that was sent has been counted"
         ),
         HeldFor::Redefined => format!(
             "quota {quota} had other limits; what was used of them may still count, so nothing is sent for {time} (`tidegate quota forget {quota}` vouches that nothing does)"

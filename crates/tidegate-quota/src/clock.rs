@@ -22,6 +22,7 @@ pub struct Clock {
 enum Source {
     Boot,
     Simulated { origin: Instant },
+    Stopped(Time),
 }
 
 impl Clock {
@@ -36,6 +37,11 @@ impl Clock {
         Self { source: Source::Simulated { origin: Instant::now() } }
     }
 
+    /// It stands: for a transaction whose time was read elsewhere.
+    pub(crate) fn stopped(at: Time) -> Self {
+        Self { source: Source::Stopped(at) }
+    }
+
     /// Whether it is tokio's, so that nothing may be left to threads.
     pub(crate) fn is_simulated(&self) -> bool {
         matches!(self.source, Source::Simulated { .. })
@@ -47,6 +53,7 @@ impl Clock {
         match self.source {
             Source::Boot => since_boot(),
             Source::Simulated { origin } => Time::ZERO + origin.elapsed(),
+            Source::Stopped(at) => at,
         }
     }
 
@@ -55,7 +62,7 @@ impl Clock {
     pub fn instant(&self, time: Time) -> Instant {
         const CENTURY: Duration = Duration::from_secs(100 * 366 * 86_400);
         match self.source {
-            Source::Boot => Instant::now() + time.since(self.now()).min(CENTURY),
+            Source::Boot | Source::Stopped(_) => Instant::now() + time.since(self.now()).min(CENTURY),
             // Exactly, however often it is asked.
             Source::Simulated { origin } => origin + time.since(Time::ZERO).min(CENTURY),
         }

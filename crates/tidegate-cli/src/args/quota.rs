@@ -71,7 +71,8 @@ pub(crate) enum QuotaCommand {
 /// Where quotas are kept.
 #[derive(Debug, Args)]
 pub(crate) struct StorePlace {
-    /// sqlite, or sqlite:FOLDER [default: sqlite, in `$TIDEGATE_STATE_DIR` or the user's state folder]
+    /// sqlite, sqlite:FOLDER, or `redis://HOST:PORT/DB` [default: sqlite, in `$TIDEGATE_STATE_DIR` or the user's state
+    /// folder]
     #[arg(long, value_name = "STORE")]
     pub store: Option<String>,
 }
@@ -85,7 +86,7 @@ pub(crate) struct PermitArgs {
     /// What the provider allows, if the quota is not known yet: `100/min`; repeat for more
     #[arg(long, visible_alias = "limit", value_name = "RATE")]
     pub rate: Vec<String>,
-    /// Where it is kept: sqlite, or sqlite:FOLDER [default: sqlite]
+    /// Where it is kept: sqlite, sqlite:FOLDER, or `redis://HOST:PORT/DB` [default: sqlite]
     #[arg(long, value_name = "STORE")]
     pub store: Option<String>,
     /// The most that the command takes of other units: `tokens=850`; of requests it is 1

@@ -119,7 +119,7 @@ fn what_is_not_there_or_cannot_be_is_refused() {
         &["create", "crm", "ten/s"],
         &["create", "", "10/s"],
         &["list", "--store", "memory"],
-        &["list", "--store", "redis://localhost"],
+        &["list", "--store", "postgres://localhost"],
     ];
     let mut all = String::new();
     for args in args {
@@ -173,12 +173,12 @@ fn what_is_not_there_or_cannot_be_is_refused() {
     exit code 2
     --- stderr
     error: quotas in memory end with the process that has them
-    hint: leave --store away, or name a folder: --store sqlite:FOLDER
+    hint: leave --store away, or name a folder or a server: --store sqlite:FOLDER, --store redis://HOST:PORT/DB
 
-    $ tidegate quota list --store redis://localhost
+    $ tidegate quota list --store postgres://localhost
     exit code 2
     --- stderr
-    error: quota.store: `redis://localhost` is not a store: expected sqlite, sqlite:FOLDER or memory
+    error: quota.store: `postgres://localhost` is not a store: expected sqlite, sqlite:FOLDER, redis://HOST:PORT/DB or memory
     ");
 }
 

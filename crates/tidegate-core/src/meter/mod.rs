@@ -37,6 +37,23 @@ pub enum Readiness {
     OnAnswer,
 }
 
+/// When units are back that calls have used: all that a [`Pool`](crate::Pool) has to know of a meter, for a store
+/// that does a pool's arithmetic where its rows are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Returns {
+    /// So long after the calls were counted.
+    After(Duration),
+    /// A bucket: it is full by then, and empty at first; up to `lag` of what it holds may be hidden.
+    Bucket {
+        /// Until it is full.
+        silence: Duration,
+        /// What cannot be counted on.
+        lag: Duration,
+    },
+    /// A calendar. What was counted by the first time is back at the second.
+    Steps(Vec<(Time, Time)>),
+}
+
 /// What a call took, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Taken {
@@ -160,6 +177,15 @@ impl Meter {
             Self::Hold(hold) => counted_by + hold.hold(),
             Self::Pace(pace) => counted_by + pace.silence(),
             Self::Epoch(epoch) => epoch.free_after(counted_by),
+        }
+    }
+
+    /// When units are back; for calls counted in this time, if that depends on a calendar.
+    pub fn returns(&self, from: Time, until: Time) -> Returns {
+        match self {
+            Self::Hold(hold) => Returns::After(hold.hold()),
+            Self::Pace(pace) => Returns::Bucket { silence: pace.silence(), lag: pace.lag() },
+            Self::Epoch(epoch) => Returns::Steps(epoch.steps(from, until)),
         }
     }
 

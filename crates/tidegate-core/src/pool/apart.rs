@@ -21,24 +21,28 @@ use super::{Allotment, Part, Report};
 use crate::time::Time;
 
 /// How much two clocks may differ in rate: what time servers may do to one at most.
-const PPM: u32 = 500;
+pub const PPM: u32 = 500;
 
 /// What of a length may be error, rounded up; and what clocks that show whole microseconds cut off.
 fn error(length: Duration) -> Duration {
     const CUT: Duration = Duration::from_micros(1);
-    Duration::from_micros(u64::from(PPM) * (length.as_secs() + 1)) + CUT
+    let seconds = length.as_secs() + u64::from(length.subsec_nanos() > 0);
+    Duration::from_micros(u64::from(PPM) * seconds) + CUT
 }
 
-/// What is left of a date at `now`, as a clock elsewhere is to wait; nothing if it has passed.
+/// A length by one clock that is over by another by then; nothing stays nothing.
+pub fn longer(length: Duration) -> Duration {
+    if length.is_zero() { length } else { length.saturating_add(error(length)) }
+}
+
+/// A length by one clock that is not over by another before.
+pub fn shorter(length: Duration) -> Duration {
+    length.saturating_sub(error(length))
+}
+
+/// What is left of a date at `now`, as a clock elsewhere is to wait.
 fn left(date: Time, now: Time) -> Duration {
-    let left = date.since(now);
-    if left.is_zero() { left } else { left.saturating_add(error(left)) }
-}
-
-/// What is left of a lease at `now`, as a clock elsewhere may count on it.
-fn surely_left(until: Time, now: Time) -> Duration {
-    let left = until.since(now);
-    left.saturating_sub(error(left))
+    longer(date.since(now))
 }
 
 impl Report {
@@ -68,7 +72,7 @@ impl Allotment {
     #[must_use]
     pub fn in_lengths(mut self, now: Time) -> Self {
         let left = |date: &mut Time| *date = Time::ZERO + left(*date, now);
-        self.until = Time::ZERO + surely_left(self.until, now);
+        self.until = Time::ZERO + shorter(self.until.since(now));
         self.parts.iter_mut().flat_map(|part| &mut part.dated).for_each(|(date, _)| left(date));
         left(&mut self.paused_until);
         self

@@ -1,6 +1,6 @@
 //! `Pool`: one quota that several processes share, as its store keeps it.
 
-mod apart;
+pub mod apart;
 mod fair;
 mod member;
 mod message;
@@ -24,6 +24,10 @@ use crate::time::Time;
 pub const LEASE: Duration = Duration::from_secs(3);
 /// No message is later than this.
 const REMEMBERED: Duration = Duration::from_secs(600);
+/// Among so many members, what is fair for each is not worked out anew at each exchange.
+const MANY: usize = 32;
+/// But so often.
+const STEADY: Duration = Duration::from_millis(100);
 /// A turn lasts so long at least, so that units do not move all the time.
 const TURN: Duration = Duration::from_secs(1);
 
@@ -53,6 +57,9 @@ pub struct Pool {
     /// In the order of their ids.
     members: Vec<Member>,
     turn: Option<Turn>,
+    /// What was found to be fair among many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shares: Option<Shares>,
     /// Ids that are over, and since when.
     buried: Vec<(Time, MemberId)>,
     paused_until: Time,
@@ -69,6 +76,15 @@ struct Turn {
     granted: u64,
 }
 
+/// What each of those that were alive should hold, by limit. It only guides: whether units move is a matter of what is
+/// spare.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Shares {
+    at: Time,
+    /// In the order of ids.
+    targets: Vec<(MemberId, Vec<u64>)>,
+}
+
 impl Pool {
     /// A pool with all units of `contract`, none of them used so far.
     pub fn new(contract: &Contract) -> Self {
@@ -80,6 +96,7 @@ impl Pool {
             spare,
             members: Vec::new(),
             turn: None,
+            shares: None,
             buried: Vec::new(),
             paused_until: Time::ZERO,
             resumes: 0,
@@ -238,7 +255,7 @@ impl Pool {
             self.spare[i] = spare;
             self.shrink(i);
         }
-        self.turn = None;
+        (self.turn, self.shares) = (None, None);
         self.buried = members.iter().map(|member| (now, member.id)).collect();
         // A pause is no longer than it was.
         self.paused_until = moved(self.paused_until).min(now + self.paused_until.since(before));
@@ -263,6 +280,7 @@ impl Pool {
             }
             self.shrink(i);
         }
+        self.shares = None;
         self.members.iter_mut().for_each(|member| member.resized = true);
     }
 
@@ -352,8 +370,12 @@ impl Pool {
         self.buried.iter().any(|(_, buried)| *buried == id)
     }
 
-    /// What the member at `place` should hold.
+    /// What the member at `place` should hold. One that comes anew among many has its share when it is worked out next.
     fn targets(&mut self, place: usize, now: Time) -> Vec<u64> {
+        if let Some(shares) = self.shares.as_ref().filter(|shares| now < shares.at + STEADY) {
+            let own = shares.targets.binary_search_by_key(&self.members[place].id, |(id, _)| *id);
+            return own.map_or_else(|_| vec![0; self.whole.len()], |own| shares.targets[own].1.clone());
+        }
         // Nothing can be had of those who are not heard of; nor do they need anything.
         let alive: Vec<usize> = (0..self.members.len()).filter(|&i| self.members[i].until > now).collect();
         let first = self.whose_turn(&alive, now);
@@ -368,9 +390,15 @@ impl Pool {
             let demand = |i: usize| self.members[i].demand[limit];
             let wants: Vec<u64> = alive.iter().map(|&i| demand(i).units).collect();
             let need = demand(alive[first]).need;
-            divide_in_turn(self.whole[limit].saturating_sub(stuck), &wants, first, need)[own]
+            divide_in_turn(self.whole[limit].saturating_sub(stuck), &wants, first, need)
         };
-        (0..self.whole.len()).map(target).collect()
+        let targets: Vec<Vec<u64>> = (0..self.whole.len()).map(target).collect();
+        let of = |place: usize| targets.iter().map(|target| target[place]).collect::<Vec<u64>>();
+        self.shares = (alive.len() > MANY).then(|| {
+            let targets = alive.iter().enumerate().map(|(place, &i)| (self.members[i].id, of(place)));
+            Shares { at: now, targets: targets.collect() }
+        });
+        of(own)
     }
 
     /// The place among those alive of the one whose turn it is.

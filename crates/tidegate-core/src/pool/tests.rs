@@ -300,6 +300,29 @@ fn fewer_units_than_members_go_round() {
     assert!(sent.iter().all(|sent| *sent >= 15) && sent.iter().sum::<u64>() >= 50, "{sent:?}");
 }
 
+/// What is fair is not worked out at each exchange; and yet all have it, a second after any of them has come.
+#[test]
+fn many_share_as_few_do() {
+    let contract = contract(&["4000/s"]);
+    let mut pool = Pool::new(&contract);
+    let mut clients: Vec<Client> = (1..=80).map(|id| Client::new(&contract, MemberId(id))).collect();
+    for step in 0..20 {
+        let present = if step < 10 { 40 } else { 80 };
+        for (i, client) in clients[..present].iter_mut().enumerate() {
+            let now = ms(step * 500 + 5 * i as u64);
+            client.send(1, now);
+            client.exchange(&mut pool, now);
+            assert_eq!(units(&pool), 4_000);
+        }
+        if step == 9 || step == 19 {
+            let fair = 4_000 / present as u64;
+            let targets = clients[..present].iter().map(|client| client.targets[0]);
+            assert!(targets.clone().all(|units| units == fair), "{:?}", targets.collect::<Vec<_>>());
+        }
+    }
+    assert!(pool.shares.is_some());
+}
+
 #[test]
 fn who_wants_nothing_leaves_it_to_others() {
     let contract = contract(&["100/s"]);

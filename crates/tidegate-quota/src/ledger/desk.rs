@@ -318,9 +318,11 @@ impl Desk {
         let joined = if self.version == 0 {
             self.store.join(&join)
         } else {
+            // Nobody has vouched for what it has sent itself.
+            let again = Join { assume_idle: false, ..join };
             // Whatever it has become meanwhile, if it is still there.
-            match self.store.join(&Join { definition: None, ..join }) {
-                Err(StoreError::NoSuchQuota { .. }) => self.store.join(&join),
+            match self.store.join(&Join { definition: None, ..again }) {
+                Err(StoreError::NoSuchQuota { .. }) => self.store.join(&again),
                 joined => joined,
             }
         };

@@ -6,7 +6,7 @@ use tidegate_core::{Contract, Limit, MemberId, Pool, Time};
 
 use super::books::{Books, check_name};
 use super::rows::{MemberRow, QuotaRow, Rows};
-use super::{Definition, Held, HeldFor, Machine, Memory, SetBy, Sqlite, Store, StoreError, Who};
+use super::{Definition, Held, HeldFor, Machine, Memory, Redis, SetBy, Sqlite, Store, StoreError, Who};
 
 /// What a person does with the quotas of a store: list, show, create, set, pause, resume, forget.
 ///
@@ -21,6 +21,7 @@ pub struct Admin {
 enum Kept {
     Sqlite(Box<Sqlite>),
     Memory(Memory),
+    Redis(Box<Redis>),
 }
 
 /// A quota as it is now.
@@ -105,12 +106,26 @@ impl Admin {
         Self { kept: Kept::Memory(store), who }
     }
 
+    /// Over quotas on a server.
+    pub fn of_redis(store: Redis, who: Who) -> Self {
+        Self { kept: Kept::Redis(Box::new(store)), who }
+    }
+
     /// All quotas, by name.
     ///
     /// # Errors
     /// If the store cannot be used.
     pub fn list(&mut self) -> Result<Vec<QuotaView>, StoreError> {
-        self.with(|books, rows| {
+        if let Kept::Redis(store) = &mut self.kept {
+            // Each may be on another server.
+            let names = store.quotas()?;
+            let views = names.iter().map(|name| match self.show(name) {
+                Err(StoreError::NoSuchQuota { .. }) => Ok(None), // forgotten just now, or lost
+                view => view.map(Some),
+            });
+            return views.filter_map(Result::transpose).collect();
+        }
+        self.with("", |books, rows| {
             let names = rows.quotas()?;
             names.into_iter().map(|name| view(books, rows, name)).collect()
         })
@@ -121,7 +136,7 @@ impl Admin {
     /// # Errors
     /// If there is none of this name; if the store cannot be used.
     pub fn show(&mut self, quota: &str) -> Result<QuotaView, StoreError> {
-        self.with(|books, rows| view(books, rows, quota.to_owned()))
+        self.with(quota, |books, rows| view(books, rows, quota.to_owned()))
     }
 
     /// Defines a quota that nobody has used yet. It counts as idle: that is vouched for.
@@ -131,16 +146,16 @@ impl Admin {
     pub fn create(&mut self, quota: &str, definition: &Definition) -> Result<(), StoreError> {
         check_name(quota)?;
         let who = self.who.clone();
-        self.with(|books, rows| {
+        self.with(quota, |books, rows| {
             books.compile(quota, definition)?;
             let now = books.machine.now();
-            let set_by = SetBy { who, at_ms: books.machine.wall_ms() };
+            let set_by = SetBy { who: who.clone(), at_ms: books.machine.wall_ms() };
             let mut row = match rows.quota(quota)? {
                 None => books.new_quota(definition.clone(), set_by, true, now),
                 Some(mut row) if definition.agrees(&row.definition) => {
                     books.catch_up(rows, quota, &mut row, now)?;
                     (row.explicit, row.set_by) = (true, set_by);
-                    row.held = row.held.filter(|held| held.why != HeldFor::ColdStart);
+                    row.held = row.held.filter(|held| !held.why.is_ignorance());
                     row
                 }
                 Some(row) => {
@@ -162,7 +177,7 @@ impl Admin {
     pub fn set(&mut self, quota: &str, definition: &Definition) -> Result<(), StoreError> {
         let who = self.who.clone();
         self.change(quota, |books, rows, row, now| {
-            let set_by = SetBy { who, at_ms: books.machine.wall_ms() };
+            let set_by = SetBy { who: who.clone(), at_ms: books.machine.wall_ms() };
             row.explicit = true;
             if *definition == row.definition {
                 row.set_by = set_by;
@@ -214,7 +229,7 @@ impl Admin {
     /// # Errors
     /// If there is none of this name; if it is in use, unless `force` says so.
     pub fn forget(&mut self, quota: &str, force: bool) -> Result<(), StoreError> {
-        self.with(|books, rows| {
+        self.with(quota, |books, rows| {
             let mut row = existing(rows, quota)?;
             let now = books.machine.now();
             books.catch_up(rows, quota, &mut row, now)?;
@@ -231,15 +246,16 @@ impl Admin {
         match &self.kept {
             Kept::Sqlite(store) => store.machine(),
             Kept::Memory(store) => store.machine(),
+            Kept::Redis(store) => store.machine(),
         }
     }
 
     fn change(
         &mut self,
         quota: &str,
-        change: impl FnOnce(&mut Books, &mut dyn Rows, &mut QuotaRow, Time) -> Result<(), StoreError>,
+        change: impl Fn(&mut Books, &mut dyn Rows, &mut QuotaRow, Time) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        self.with(|books, rows| {
+        self.with(quota, |books, rows| {
             let mut row = existing(rows, quota)?;
             let now = books.machine.now();
             books.catch_up(rows, quota, &mut row, now)?;
@@ -249,11 +265,14 @@ impl Admin {
         })
     }
 
+    /// The work may be done again, if others have changed the quota meanwhile.
     fn with<T>(
         &mut self,
-        work: impl FnOnce(&mut Books, &mut dyn Rows) -> Result<T, StoreError>,
+        quota: &str,
+        work: impl Fn(&mut Books, &mut dyn Rows) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         match &mut self.kept {
+            Kept::Redis(store) => store.transact(quota, work),
             Kept::Sqlite(store) => store.transact(work),
             Kept::Memory(store) => store.transact(work),
         }

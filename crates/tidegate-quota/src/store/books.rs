@@ -21,7 +21,7 @@ const WALL_ERROR: Duration = Duration::from_secs(600);
 /// Pools that nobody uses and that have nothing in use are removed so often.
 const SWEEP: Duration = Duration::from_secs(60);
 /// How long a former member is remembered.
-const REMEMBERED_MS: u64 = 7 * 86_400_000;
+pub(super) const REMEMBERED_MS: u64 = 7 * 86_400_000;
 const MAX_NAME: usize = 200;
 
 /// The logic over the rows, and what it remembers between transactions: nothing but what can be
@@ -30,6 +30,9 @@ const MAX_NAME: usize = 200;
 pub(super) struct Books {
     pub(super) machine: Machine,
     contracts: HashMap<String, (u64, Contract)>,
+    /// Whose memory may be lost, or an old one: another start of it is no reboot, from which all comes back as it
+    /// was.
+    pub(super) is_server: bool,
 }
 
 /// Somebody who joins, as the store knows it.
@@ -42,7 +45,16 @@ pub(super) struct Candidate<'a> {
 
 impl Books {
     pub(super) fn new(machine: Machine) -> Self {
-        Self { machine, contracts: HashMap::new() }
+        Self { machine, contracts: HashMap::new(), is_server: false }
+    }
+
+    /// Those of a server, for one transaction at the time that it has told.
+    pub(super) fn of_server(machine: Machine) -> Self {
+        Self { is_server: true, ..Self::new(machine) }
+    }
+
+    pub(super) fn now(&self) -> Time {
+        self.machine.now()
     }
 
     pub(super) fn join(&mut self, rows: &mut dyn Rows, new: &Candidate<'_>) -> Result<Joined, StoreError> {
@@ -62,15 +74,20 @@ impl Books {
             let mut quota = self.new_quota(definition.clone(), set_by, false, now);
             let contract = self.contract(join.quota, &quota)?;
             if *forgets && !join.assume_idle {
-                let until = now + Pool::silence(&contract, now);
+                let counted_by = if self.is_server { now + LEASE + join.timeout } else { now };
+                let until = counted_by + Pool::silence(&contract, counted_by);
                 quota.held = Some(Held { until, why: HeldFor::ColdStart });
+                quota.gathers = if self.is_server { now + LEASE } else { Time::ZERO };
             }
             quota
         };
+        // After a restart others may have used it until just now, which who joins cannot know.
         if join.assume_idle && quota.held.is_some_and(|held| held.why == HeldFor::ColdStart) {
-            quota.held = None;
+            (quota.held, quota.gathers) = (None, Time::ZERO);
         }
         quota.held = quota.held.filter(|held| held.until > now);
+        self.hold_longer(rows, join, &mut quota, now)?;
+        quota.longest = quota.longest.max(join.timeout);
         self.sweep(rows, join.quota, &mut quota, now)?;
         let member = MemberRow {
             id: *id,
@@ -183,7 +200,8 @@ impl Books {
             // It may have died just now, and nobody has looked yet: whoever buries it dates it later.
             return Ok(rows.is_dead(member).then(|| self.machine.now()));
         };
-        let same_boot = *tombstone.boot == *self.machine.boot();
+        // A server's dates are by the same clock after it has started again.
+        let same_boot = self.is_server || *tombstone.boot == *self.machine.boot();
         Ok(Some(if same_boot { tombstone.counted_by } else { Time::ZERO }))
     }
 
@@ -208,6 +226,8 @@ impl Books {
             resumes: 0,
             held: None,
             swept: now,
+            gathers: Time::ZERO,
+            longest: Duration::ZERO,
         }
     }
 
@@ -222,6 +242,10 @@ impl Books {
         let rebooted = *quota.boot != *self.machine.boot();
         if !rebooted && now + JITTER >= quota.seen {
             return Ok(());
+        }
+        if self.is_server {
+            let why = if rebooted { HeldFor::Restarted } else { HeldFor::ClockJumped };
+            return self.lose_memory(rows, name, quota, why, now);
         }
         let wall_ms = self.machine.wall_ms();
         let passed = Duration::from_millis(wall_ms.saturating_sub(quota.seen_wall_ms));
@@ -368,7 +392,7 @@ impl Books {
     }
 
     /// Forgets pools that are as good as new.
-    fn sweep(
+    pub(super) fn sweep(
         &mut self,
         rows: &mut dyn Rows,
         name: &str,

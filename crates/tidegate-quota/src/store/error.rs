@@ -61,6 +61,38 @@ pub enum StoreError {
         /// Whether the disk is full.
         full: bool,
     },
+    /// The text is not the address of a server.
+    #[error("this is not the address of a Redis server: {message}")]
+    Address {
+        /// What is wrong with it; without what may be a password.
+        message: String,
+    },
+    /// The server does not answer, or cannot do it now.
+    #[error("{server} cannot be used now: {message}")]
+    Unreachable {
+        /// Its address, without a password.
+        server: String,
+        /// What it said.
+        message: String,
+    },
+    /// The server does not let this user do it.
+    #[error("{server} refuses: {message}")]
+    Forbidden {
+        /// Its address, without a password.
+        server: String,
+        /// What it said.
+        message: String,
+    },
+    /// The server is not one on which quotas can be kept.
+    #[error("quotas cannot be kept on {server}: {message}")]
+    Unsuitable {
+        /// Its address, without a password.
+        server: String,
+        /// Why.
+        message: String,
+        /// What to do.
+        hint: &'static str,
+    },
     /// The quota is defined otherwise.
     #[error("quota `{quota}` is {theirs} (set {set_by}), but this job says {ours}")]
     Disagrees {
@@ -142,6 +174,16 @@ impl StoreError {
             Self::Later { .. } => "use the later release for all jobs of this machine".into(),
             Self::Unavailable { full: true, .. } => "make room on the disk".into(),
             Self::Unavailable { .. } => "see which process keeps it busy; nothing was sent".into(),
+            Self::Address { .. } => {
+                "expected redis://HOST:PORT/DB, rediss://HOST:PORT/DB (TLS), or unix:///PATH; user and password from \
+                 TIDEGATE_REDIS_USER and TIDEGATE_REDIS_PASSWORD"
+                    .into()
+            }
+            Self::Unreachable { .. } => "see whether it runs, and whether this machine reaches it; nothing was sent".into(),
+            Self::Forbidden { .. } => {
+                "set TIDEGATE_REDIS_USER and TIDEGATE_REDIS_PASSWORD; docs/quotas.md has the ACL line".into()
+            }
+            Self::Unsuitable { hint, .. } => (*hint).into(),
             Self::Disagrees { quota, ours, .. } => format!(
                 "to change it for everybody: `tidegate quota set {quota} {}`; to take it as it is: leave the limits away; for a quota of its own: another `--quota` name",
                 ours.as_flags()
@@ -159,6 +201,9 @@ impl StoreError {
 
     /// Whether trying again may help.
     pub(crate) fn may_pass(&self) -> bool {
-        matches!(self, Self::Folder { .. } | Self::Unavailable { .. } | Self::Damaged { .. })
+        matches!(
+            self,
+            Self::Folder { .. } | Self::Unavailable { .. } | Self::Damaged { .. } | Self::Unreachable { .. }
+        )
     }
 }

@@ -39,6 +39,13 @@ impl Machine {
         Self { clock, boot: boot.into(), wall: Wall::Simulated { at_zero_ms } }
     }
 
+    /// A server that others ask, which said that it is `wall_ms` when its clock stood at `now`. It has started
+    /// as `run`.
+    pub(super) fn server(run: &str, now: Time, wall_ms: u64) -> Self {
+        let at_zero_ms = wall_ms.saturating_sub(now.as_nanos() / 1_000_000);
+        Self { clock: Clock::stopped(now), boot: run.into(), wall: Wall::Simulated { at_zero_ms } }
+    }
+
     /// Its clock.
     pub fn clock(&self) -> Clock {
         self.clock
@@ -57,6 +64,14 @@ impl Machine {
 
     pub(super) fn boot(&self) -> &str {
         &self.boot
+    }
+
+    /// What the wall clock showed when the clock was at zero, if it is simulated.
+    pub(super) fn wall_ms_at_zero(&self) -> u64 {
+        match self.wall {
+            Wall::System => self.wall_ms().saturating_sub(self.now().as_nanos() / 1_000_000),
+            Wall::Simulated { at_zero_ms } => at_zero_ms,
+        }
     }
 
     /// Milliseconds since 1970.

@@ -5,15 +5,18 @@
 //! it joins, exchanges a few times a second, and leaves. Exchanges only move units between members;
 //! each spends its own at full speed, and nothing after the end of its lease.
 //!
-//! [`Sqlite`] keeps them in a file, for all processes of a machine; [`Memory`] in this process, for
-//! tests. Both do the same, as the same code (`books.rs`) does it in a transaction of theirs.
+//! [`Sqlite`] keeps them in a file, for all processes of a machine; [`Redis`] on a server, for those of many; [`Memory`]
+//! in this process, for tests. All do the same, as the same code (`books.rs`) does it in a transaction of theirs; but
+//! the exchanges of [`Redis`] run on the server, as a script that does what core's pools do.
 
 mod admin;
 mod books;
 mod definition;
 mod error;
+mod loss;
 mod machine;
 mod memory;
+mod redis;
 mod rows;
 mod sqlite;
 
@@ -26,6 +29,7 @@ pub use self::definition::Definition;
 pub use self::error::StoreError;
 pub use self::machine::Machine;
 pub use self::memory::Memory;
+pub use self::redis::{Redis, RedisAddress};
 pub use self::rows::{Held, HeldFor, SetBy, Who};
 pub use self::sqlite::{Sqlite, state_folder};
 

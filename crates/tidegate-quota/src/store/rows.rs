@@ -53,6 +53,18 @@ pub enum HeldFor {
     Redefined,
     /// Former users have used it up; what they used comes back by and by.
     FormerUse,
+    /// The server that keeps it has started again, or another one has taken its place: what happened last may be
+    /// missing there.
+    Restarted,
+    /// The clock of the server that keeps it was set.
+    ClockJumped,
+}
+
+impl HeldFor {
+    /// Whether it is that nobody knows what was used: then somebody may vouch that nothing was.
+    pub(crate) fn is_ignorance(self) -> bool {
+        matches!(self, Self::ColdStart | Self::Restarted | Self::ClockJumped)
+    }
 }
 
 /// Until when nothing is granted at first, and why.
@@ -88,6 +100,12 @@ pub(crate) struct QuotaRow {
     pub(crate) held: Option<Held>,
     /// Idle pools were looked for then.
     pub(crate) swept: Time,
+    /// Nothing at all is given out until then: whoever used it before a server lost its memory says so until then.
+    #[serde(default)]
+    pub(crate) gathers: Time,
+    /// The longest time-out that anybody had.
+    #[serde(default)]
+    pub(crate) longest: Duration,
 }
 
 /// A process that uses a quota.

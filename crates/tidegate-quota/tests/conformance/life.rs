@@ -8,7 +8,7 @@ use crate::on_every_store;
 use crate::world::{Calls, World, secs};
 
 /// Who is killed is found dead within two seconds, and its units are free a window later: nobody waits
-/// for its lease and its time-out, eight seconds here.
+/// for its lease and its time-out, eight seconds here; save where nobody can see that.
 async fn the_units_of_a_dead_process_are_free_a_window_later(world: World) {
     let (dying, living) = (Calls::default(), Calls::default());
     let (one, other) = (world.process(&["100/s"]), world.process(&["100/s"]));
@@ -18,7 +18,8 @@ async fn the_units_of_a_dead_process_are_free_a_window_later(world: World) {
     one.kill();
     dying.were_cut_off(world.now());
     let killed = world.now();
-    sleep(secs(3.5)).await;
+    let seen_after = if world.knows_the_dead() { 2.5 } else { 3.0 + 5.0 };
+    sleep(secs(seen_after + 1.0)).await;
     let begin = world.now();
     sleep(secs(4.0)).await;
     let made = living.between(begin, world.now());
@@ -27,7 +28,7 @@ async fn the_units_of_a_dead_process_are_free_a_window_later(world: World) {
     assert!(worst <= 100, "{worst}");
 
     let died = other.partitions.died_by(id).unwrap().expect("nobody remembers it");
-    assert!(died >= killed && died <= killed + secs(2.5), "{died} {killed}");
+    assert!(died >= killed && died <= killed + secs(seen_after), "{died} {killed}");
     assert_eq!(other.partitions.died_by(other.id()).unwrap(), None, "it lives");
 }
 
@@ -107,7 +108,9 @@ async fn a_pause_reaches_everybody_at_once(world: World) {
     let gate = late.partitions.gate("");
     assert!(gate.try_acquire().is_err(), "nothing yet");
     sleep(secs(1.0)).await;
-    assert_eq!(gate.paused(), Some(begin + secs(20.0)));
+    // As long as it is, and no shorter; a little longer where clocks differ.
+    let paused = gate.paused().expect("the pause is forgotten");
+    assert!(paused >= begin + secs(20.0) && paused <= begin + secs(20.1), "{paused}");
 
     let resumed = world.now();
     world.admin().resume("crm").unwrap();

@@ -8,7 +8,7 @@ use tidegate_quota::store::{Admin, HeldFor, Machine, Sqlite, Store, StoreError, 
 use tidegate_quota::{Clock, Gate, Membership, Partitions};
 use tokio::time::sleep;
 
-use crate::on_every_store;
+use crate::on_every_store_of_a_machine;
 use crate::world::{EPOCH_MS, QUOTA, TIMEOUT, World, contract, secs};
 
 /// Takes all that there is.
@@ -107,7 +107,7 @@ async fn pauses_survive_a_reboot(world: World) {
     assert!(left >= secs(15.0) && left <= secs(31.0), "{left:?}");
 }
 
-on_every_store!(
+on_every_store_of_a_machine!(
     a_reboot_holds_what_was_in_use,
     a_clock_that_jumps_back_is_a_reboot,
     calendars_keep_their_counts_over_a_reboot,

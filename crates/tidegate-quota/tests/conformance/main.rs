@@ -6,8 +6,12 @@
 
 mod admin;
 mod contract;
+mod forgets;
 mod life;
 mod machine;
+#[expect(dead_code, reason = "what kills servers is for other tests")]
+#[path = "../support/redis.rs"]
+mod server;
 mod world;
 
 /// Makes a test of each function, for each store.
@@ -19,6 +23,25 @@ macro_rules! on_every_store {
         mod sqlite {
             $(#[test] fn $name() { $crate::world::in_sqlite(super::$name) })+
         }
+        mod redis {
+            $(#[test] fn $name() { $crate::world::in_redis($crate::server::Kind::Redis, super::$name) })+
+        }
+        mod valkey {
+            $(#[test] fn $name() { $crate::world::in_redis($crate::server::Kind::Valkey, super::$name) })+
+        }
     };
 }
 pub(crate) use on_every_store;
+
+/// For each store whose clock is the machine's.
+macro_rules! on_every_store_of_a_machine {
+    ($($name:ident),+ $(,)?) => {
+        mod memory {
+            $(#[test] fn $name() { $crate::world::in_memory(super::$name) })+
+        }
+        mod sqlite {
+            $(#[test] fn $name() { $crate::world::in_sqlite(super::$name) })+
+        }
+    };
+}
+pub(crate) use on_every_store_of_a_machine;

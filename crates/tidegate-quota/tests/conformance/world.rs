@@ -5,15 +5,18 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tidegate_core::{Contract, Costs, Limit, MemberId, Outcome, Pacing, Terms, Time};
 use tidegate_quota::store::{
-    Admin, Definition, Exchange, Join, Joined, Machine, Memory, Reply, Sqlite, Store, StoreError, Who,
+    Admin, Definition, Exchange, Join, Joined, Machine, Memory, Redis, RedisAddress, Reply, Sqlite, Store,
+    StoreError, Who,
 };
 use tidegate_quota::{Clock, Membership, Partitions};
 use tokio::task::{JoinHandle, LocalSet};
+
+use crate::server::{Kind, Server};
 
 pub(crate) const QUOTA: &str = "crm";
 /// Calls are given up after so long, unless a test says otherwise.
@@ -30,6 +33,7 @@ pub(crate) fn secs(seconds: f64) -> Duration {
 pub(crate) enum Place {
     Memory(Memory),
     Sqlite(PathBuf),
+    Redis(Box<RedisAddress>, Kind),
 }
 
 /// A store in its place, on a machine; in a runtime with paused time.
@@ -54,6 +58,23 @@ pub(crate) fn in_sqlite<F: Future<Output = ()>>(test: impl FnOnce(World) -> F) {
     });
 }
 
+/// A server for all tests of a kind; each has keys of its own.
+pub(crate) fn in_redis<F: Future<Output = ()>>(kind: Kind, test: impl FnOnce(World) -> F) {
+    static TESTS: AtomicU32 = AtomicU32::new(0);
+    let server = server(kind);
+    let prefix = format!("test-{}", TESTS.fetch_add(1, Ordering::Relaxed));
+    let address = RedisAddress::parse(&server.url()).unwrap().with_prefix(&prefix);
+    run(|| {
+        let machine = Machine::simulated(Clock::simulated(), "first", EPOCH_MS);
+        test(World { place: Place::Redis(Box::new(address), kind), machine })
+    });
+}
+
+fn server(kind: Kind) -> &'static Server {
+    static SERVERS: [OnceLock<Server>; 2] = [OnceLock::new(), OnceLock::new()];
+    SERVERS[kind as usize].get_or_init(|| Server::start(kind, &[]))
+}
+
 fn run<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -69,10 +90,18 @@ impl World {
         self.machine.clock().now()
     }
 
+    /// Whether a process that was killed is seen to be dead; else its lease and its time-out are waited for.
+    pub(crate) fn knows_the_dead(&self) -> bool {
+        !matches!(self.place, Place::Redis(..))
+    }
+
     pub(crate) fn store(&self) -> Box<dyn Store> {
         match &self.place {
             Place::Memory(memory) => Box::new(memory.clone()),
             Place::Sqlite(folder) => Box::new(Sqlite::open(folder, self.machine.clone()).unwrap()),
+            Place::Redis(address, _) => {
+                Box::new(Redis::simulated((**address).clone(), self.machine.clone()).unwrap())
+            }
         }
     }
 
@@ -81,7 +110,34 @@ impl World {
         match &self.place {
             Place::Memory(memory) => Admin::of_memory(memory.clone(), who),
             Place::Sqlite(folder) => Admin::new(Sqlite::open(folder, self.machine.clone()).unwrap(), who),
+            Place::Redis(address, _) => {
+                Admin::of_redis(Redis::simulated((**address).clone(), self.machine.clone()).unwrap(), who)
+            }
         }
+    }
+
+    /// Changes what a server has of the quota.
+    pub(crate) fn tamper(&self, field: &str, value: &str) {
+        self.ask(&|prefix| format!("HSET {prefix}:{{{QUOTA}}}:quota {field} {value}"));
+    }
+
+    /// Takes away all that a server has of the quota.
+    pub(crate) fn wipe(&self) {
+        self.wipe_only(&["quota", "members", "tombs", "pools", "pools:", "holders:"]);
+    }
+
+    /// Or some of it.
+    pub(crate) fn wipe_only(&self, keys: &[&str]) {
+        let key = |prefix: &str, of: &&str| format!("{prefix}:{{{QUOTA}}}:{of}");
+        let all = |prefix: &str| keys.iter().map(|of| key(prefix, of)).collect::<Vec<_>>().join(" ");
+        self.ask(&|prefix| format!("DEL {}", all(prefix)));
+    }
+
+    fn ask(&self, command: &dyn Fn(&str) -> String) {
+        let Place::Redis(address, kind) = &self.place else { panic!("no server") };
+        let prefix = address.to_string().split_once("prefix=").unwrap().1.to_owned();
+        let answer = server(*kind).ask(&command(&prefix));
+        assert!(answer.starts_with(':'), "{answer}");
     }
 
     /// The same store after the machine has started again, with the wall clock at `wall_ms`.
@@ -89,7 +145,7 @@ impl World {
         let machine = Machine::simulated(Clock::simulated(), boot, wall_ms);
         let place = match &self.place {
             Place::Memory(memory) => Place::Memory(memory.on(machine.clone())),
-            Place::Sqlite(folder) => Place::Sqlite(folder.clone()),
+            Place::Sqlite(_) | Place::Redis(..) => self.place.clone(),
         };
         Self { place, machine }
     }
@@ -117,6 +173,8 @@ impl World {
         assume_idle: bool,
     ) -> Result<Process, StoreError> {
         let wire = Wire::new(self.store());
+        // On a server a name that was never seen is held at first, which is a test of its own.
+        let assume_idle = assume_idle || !self.knows_the_dead();
         let membership =
             Membership { quota: quota.to_owned(), who: Who::this("a test"), timeout: TIMEOUT, assume_idle };
         let partitions = Partitions::shared(contract, Box::new(wire.clone()), membership)?;
@@ -253,6 +311,13 @@ impl Calls {
         let mut all = self.0.borrow().clone();
         all.extend(other.0.borrow().iter());
         Self(Rc::new(RefCell::new(all)))
+    }
+
+    /// The same by a clock that shows more.
+    pub(crate) fn later(&self, by: Duration) -> Self {
+        let calls =
+            self.0.borrow().iter().map(|(sent, over, cost)| (*sent + by, *over + by, *cost)).collect();
+        Self(Rc::new(RefCell::new(calls)))
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{JobError, JobFile, state, write_private};
+use super::{JobError, JobFile, StoreSpec, state, write_private};
 use crate::sink::SinkError;
 
 const FILE: &str = "job-file.json";
@@ -42,6 +42,7 @@ impl KeptJob {
         let absolute = |path: &mut PathBuf| *path = std::path::absolute(&*path).unwrap_or(path.clone());
         file.input.path.iter_mut().filter(|path| **path != Path::new("-")).for_each(absolute);
         file.output.path.iter_mut().chain(&mut file.request.ca).for_each(absolute);
+        file.quota.store = file.quota.store.as_deref().and_then(StoreSpec::without_login);
         let mut withheld = Vec::new();
         file.request.headers.0.retain(|(name, value)| {
             let kept = value.contains("{{") || !may_be_secret(name);
@@ -94,10 +95,11 @@ mod tests {
             header("X-Api-Key", "{{ env.KEY }}"),
             header("Accept", "text/plain"),
         ]);
+        file.quota.store = Some("redis://:pass123@cache/1".to_owned());
         file.request.json = Some(serde_json::json!({ "a": null, "b": "{{ line }}" }));
         KeptJob::of(&file).store(folder.path()).unwrap();
         let text = fs::read_to_string(folder.path().join(FILE)).unwrap();
-        assert!(!text.contains("abc123"), "{text}");
+        assert!(!text.contains("abc123") && !text.contains("pass123"), "{text}");
         let kept = KeptJob::read(folder.path()).unwrap();
         assert_eq!(kept.withheld, ["Authorization"]);
         assert_eq!(kept.file.request.headers.0.len(), 2);

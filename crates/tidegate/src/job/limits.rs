@@ -59,7 +59,7 @@ pub(super) fn learns(quota: &QuotaSection, limits: &[Limit], store: &StoreSpec) 
             "leave `auto` away: a declared limit is kept by proof, and heeds headers that say less",
         ));
     }
-    if *store != StoreSpec::Memory {
+    if !matches!(store, StoreSpec::Memory) {
         return Err(JobError::value(
             "quota.store",
             "what `auto` learns is this process's own: no store shares it",

@@ -10,13 +10,14 @@ mod limits;
 mod llm;
 mod plan;
 mod state;
+mod store;
 mod values;
 mod words;
 
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -24,7 +25,6 @@ use http::header::HeaderName;
 use tidegate_core::feedback::Dialects;
 use tidegate_core::{Contract, Limit, Mode, Pacing, Rule, Terms, Time, WallClock};
 use tidegate_quota::Clock;
-use tidegate_quota::store::{Machine, Sqlite, StoreError};
 
 pub use self::charges::CostSpec;
 pub(crate) use self::charges::{ChargeError, Charges};
@@ -39,6 +39,7 @@ pub use self::kept::KeptJob;
 use self::limits::{learns, limits, mode};
 pub use self::plan::{Held, HeldFor, Plan, Prepared};
 pub(crate) use self::state::State;
+pub use self::store::{SharedStore, StoreSpec};
 use self::values::{duration, http_options, request_spec, retry_policy};
 use crate::auth::AuthSpec;
 use crate::http::Options;
@@ -142,49 +143,6 @@ pub struct Job {
     pub idempotency: (HeaderName, bool),
     /// The job as it was written, as far as it may be kept.
     kept: Arc<KeptJob>,
-}
-
-/// Where a quota is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum StoreSpec {
-    /// In this process: nobody else knows of it.
-    #[default]
-    Memory,
-    /// In a file, for all processes of this machine: in this folder, or in the usual one.
-    Sqlite(Option<PathBuf>),
-}
-
-impl StoreSpec {
-    /// Reads `memory`, `sqlite`, or `sqlite:FOLDER`.
-    ///
-    /// # Errors
-    /// If it is something else.
-    pub fn parse(text: &str) -> Result<Self, JobError> {
-        match text.split_once(':') {
-            None if text == "memory" => Ok(Self::Memory),
-            None if text == "sqlite" => Ok(Self::Sqlite(None)),
-            Some(("sqlite", folder)) if !folder.is_empty() => {
-                let folder = folder.strip_prefix("//").unwrap_or(folder);
-                Ok(Self::Sqlite(Some(folder.into())))
-            }
-            _ => {
-                let message = format!("`{text}` is not a store: expected sqlite, sqlite:FOLDER or memory");
-                Err(JobError::value("quota.store", message))
-            }
-        }
-    }
-
-    /// Opens it; `None` if it is this process's memory.
-    ///
-    /// # Errors
-    /// If it cannot be used.
-    pub fn open(&self) -> Result<Option<Sqlite>, StoreError> {
-        match self {
-            Self::Memory => Ok(None),
-            Self::Sqlite(None) => Sqlite::of_this_machine().map(Some),
-            Self::Sqlite(Some(folder)) => Sqlite::open(folder, Machine::this()).map(Some),
-        }
-    }
 }
 
 /// How the provider is asked whether a call was done, and what its answers mean.

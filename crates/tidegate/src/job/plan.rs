@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use http::Uri;
 use tidegate_core::{Contract, Costs, MemberId};
-use tidegate_quota::store::{Sqlite, Store, Who};
+use tidegate_quota::store::Who;
 use tidegate_quota::{Clock, Membership, Partitions};
 
 use super::{
-    Charges, CostSpec, Identity, Job, JobError, ProbeSpec, RATED_CONNECTIONS, State, absolute, hex, state,
+    Charges, CostSpec, Identity, Job, JobError, ProbeSpec, RATED_CONNECTIONS, SharedStore, State, absolute,
+    hex, state,
 };
 use crate::Row;
 use crate::engine::{IdempotencyKeys, Probe};
@@ -42,7 +43,7 @@ pub struct Plan {
     clock: Clock,
     connector: Connector,
     /// Where its quota is kept, if other processes share it.
-    store: Option<Sqlite>,
+    store: Option<SharedStore>,
 }
 
 /// A plan with its outputs open: ready to run.
@@ -156,6 +157,11 @@ impl Plan {
         self.charges.costs(rows, call).ok().map(|(costs, _)| costs)
     }
 
+    /// What is to be known of the store before anybody relies on it.
+    pub fn warnings(&mut self) -> Vec<String> {
+        self.store.as_mut().map(SharedStore::warnings).unwrap_or_default()
+    }
+
     /// Opens the outputs, finds what earlier runs have done, and joins those who use the quota.
     ///
     /// # Errors
@@ -168,7 +174,7 @@ impl Plan {
         let boot = state::boot();
         let mut run = RunRecord::new(&contract, boot.clone(), state::micros(clock), state::wall_ms());
         let (quotas, held) = if let Some(store) = store {
-            let quotas = Partitions::shared(&contract, Box::new(store), membership(quota, &job))?;
+            let quotas = Partitions::shared(&contract, store.into_store(), membership(quota, &job))?;
             run.member = quotas.member_id().map(|MemberId(id)| id);
             let seen = seen_over(&quotas, &outputs.before, &boot)?;
             run.former_over = seen.filter(|_| outputs.before.in_flight);
@@ -306,10 +312,10 @@ impl Prepared {
 }
 
 /// The store of a job with limits. A job that names none takes those that its quota has there.
-fn open_store(job: &mut Job, quota: &str) -> Result<Option<Sqlite>, JobError> {
+fn open_store(job: &mut Job, quota: &str) -> Result<Option<SharedStore>, JobError> {
     let Some(mut store) = job.store.open()? else { return Ok(None) };
     if job.limits.is_empty() {
-        let Some(definition) = store.definition(quota)? else { return Ok(None) };
+        let Some(definition) = store.store().definition(quota)? else { return Ok(None) };
         job.limits = definition.limits()?;
         job.costs = vec![CostSpec::default(); job.limits.len()];
         job.connections = job.connections.max(RATED_CONNECTIONS);

@@ -9,10 +9,15 @@
 //! Members may know the provider's clock to different degrees. A date is the giver's, and is surely past the end of
 //! the period; the receiver finds the period whose end is nearest.
 
+use std::time::Duration;
+
 use super::Epoch;
 use crate::Time;
 use crate::meter::mixed;
 use crate::pool::Part;
+
+/// A calendar's shortest period is a day, and nobody looks years ahead.
+const MOST_STEPS: usize = 100;
 
 impl Epoch {
     pub(in crate::meter) fn forfeit(&mut self) {
@@ -24,6 +29,24 @@ impl Epoch {
     /// The end of the last period in which a call can have been counted by then.
     pub(in crate::meter) fn free_after(&self, counted_by: Time) -> Time {
         self.surely_past(self.calendar.next_boundary(self.latest(counted_by)))
+    }
+
+    /// The times up to which calls are counted in one period, each with the end of that period.
+    pub(in crate::meter) fn steps(&self, from: Time, until: Time) -> Vec<(Time, Time)> {
+        const NANO: Duration = Duration::from_nanos(1);
+        let (mut steps, mut first) = (Vec::new(), from);
+        while first <= until && steps.len() < MOST_STEPS {
+            let end = self.free_after(first);
+            // By then a call may be counted in the next period.
+            let (mut last, mut beyond) = (first, end);
+            while last + NANO < beyond {
+                let middle = last + beyond.since(last) / 2;
+                if self.free_after(middle) > end { beyond = middle } else { last = middle }
+            }
+            steps.push((last, end));
+            first = last + NANO;
+        }
+        steps
     }
 
     pub(in crate::meter) fn receive(&mut self, part: &Part, now: Time) {
@@ -64,8 +87,6 @@ impl Epoch {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use jiff::tz::TimeZone;
 
     use super::*;
@@ -100,6 +121,19 @@ mod tests {
 
     fn is_full(day: &mut Epoch, at: u64) -> bool {
         matches!(day.readiness(1, ms(at)), Readiness::At(_))
+    }
+
+    #[test]
+    fn steps_say_what_the_calendar_says() {
+        let day = day(9, 500);
+        let steps = day.steps(ms(0), ms(60 * HOUR));
+        assert_eq!(steps.len(), 4);
+        for at in (0..60 * 3_600).map(|second| ms(second * 1_000)).chain(steps.iter().map(|step| step.0)) {
+            let step = steps.iter().find(|(counted_by, _)| at <= *counted_by).unwrap();
+            assert_eq!(step.1, day.free_after(at), "{at}");
+        }
+        let after = steps[0].0 + Duration::from_nanos(1);
+        assert!(day.free_after(after) > steps[0].1);
     }
 
     #[test]

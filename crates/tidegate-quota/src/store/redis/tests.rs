@@ -1,0 +1,206 @@
+//! Others that come in between, and clocks that jump.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use tidegate_core::{LEASE, Limit, Terms};
+
+use super::frame::Reference;
+use super::support::{Kind, Server as RealServer};
+use super::*;
+use crate::Clock;
+use crate::store::rows::MemberRow;
+use crate::store::{Visit, Who};
+
+const QUOTA: &str = "crm";
+
+struct World {
+    server: RealServer,
+    machine: Machine,
+}
+
+impl World {
+    fn new() -> Self {
+        let server = RealServer::start(Kind::Redis, &[]);
+        Self { server, machine: Machine::simulated(Clock::simulated(), "a machine", 1_700_000_000_000) }
+    }
+
+    fn store(&self) -> Redis {
+        Redis::simulated(RedisAddress::parse(&self.server.url()).unwrap(), self.machine.clone()).unwrap()
+    }
+
+    fn micros(&self) -> u64 {
+        self.machine.wall_ms() * 1_000
+    }
+}
+
+fn join(store: &mut Redis) -> Joined {
+    let definition = Definition::new(&["100/s".parse::<Limit>().unwrap()], &Terms::default());
+    let join = Join {
+        quota: QUOTA,
+        definition: Some(&definition),
+        who: &Who::this("a test"),
+        timeout: Duration::from_secs(5),
+        assume_idle: true,
+    };
+    store.join(&join).unwrap()
+}
+
+fn exchange(store: &mut Redis, joined: &Joined, visits: &[Visit]) -> Result<Reply, StoreError> {
+    let (member, version) = (joined.member, joined.version);
+    store.exchange(&Exchange { quota: QUOTA, member, version, visits, leaves: false })
+}
+
+fn held(store: &mut Redis) -> Option<HeldFor> {
+    let row = store.transact(QUOTA, |_, rows| rows.quota(QUOTA)).unwrap().unwrap();
+    row.held.map(|held| held.why)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_that_is_changed_meanwhile_is_read_again() {
+    tokio::time::advance(Duration::from_secs(10)).await;
+    let world = World::new();
+    let (mut one, mut other) = (world.store(), world.store());
+    let joined = join(&mut other);
+    let (tries, other) = (Cell::new(0), std::cell::RefCell::new(other));
+    one.transact(QUOTA, |books, rows| {
+        let mut row = rows.quota(QUOTA)?.unwrap();
+        if tries.replace(tries.get() + 1) == 0 {
+            let reply = exchange(&mut other.borrow_mut(), &joined, &[]);
+            assert!(matches!(reply, Ok(Reply::Settled { .. })));
+        }
+        row.resumes += 1;
+        books.put(rows, QUOTA, &mut row, books.now())
+    })
+    .unwrap();
+    let row = one.transact(QUOTA, |_, rows| rows.quota(QUOTA)).unwrap().unwrap();
+    assert_eq!((tries.get(), row.resumes), (2, 1));
+}
+
+/// Who has found it changed makes the others wait, and not for ever.
+#[tokio::test(start_paused = true)]
+async fn exchanges_wait_while_a_quota_is_changed() {
+    tokio::time::advance(Duration::from_secs(10)).await;
+    let world = World::new();
+    let (mut one, mut other) = (world.store(), world.store());
+    let joined = join(&mut one);
+    let loaded = other.server.load(QUOTA, false, true).unwrap();
+    // Time stands still: it would be half a second.
+    let Err(StoreError::Unreachable { message, .. }) = exchange(&mut one, &joined, &[]) else { panic!() };
+    assert!(message.contains("is being changed"), "{message}");
+    tokio::time::advance(Duration::from_millis(501)).await;
+    assert!(matches!(exchange(&mut one, &joined, &[]), Ok(Reply::Settled { .. })));
+    // Too late by then.
+    let (revision, run) = (loaded.revision().to_owned(), loaded.run);
+    assert!(!other.server.commit(QUOTA, &revision, &run, Vec::new()).unwrap());
+    let now = other.server.load(QUOTA, false, false).unwrap();
+    assert!(!other.server.commit(QUOTA, now.revision(), "another", Vec::new()).unwrap(), "another server");
+    assert!(other.server.commit(QUOTA, now.revision(), &now.run, Vec::new()).unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_goes_ahead_is_a_loss_of_memory() {
+    tokio::time::advance(Duration::from_secs(100)).await;
+    let world = World::new();
+    let mut store = world.store();
+    for jump in [300_000, 40_000_000] {
+        let joined = join(&mut store);
+        assert!(matches!(exchange(&mut store, &joined, &[]), Ok(Reply::Settled { .. })));
+        // As if the server's clock had shown less just now.
+        store.reference = Some(Reference::new(world.micros() - jump, world.machine.now()));
+        assert!(matches!(exchange(&mut store, &joined, &[]), Ok(Reply::Unknown)), "{jump}");
+        assert_eq!(held(&mut store), Some(HeldFor::ClockJumped));
+        assert!(matches!(exchange(&mut store, &joined, &[]), Ok(Reply::Unknown)));
+    }
+}
+
+/// A report that was said before the answer was lost, and comes again from a slow network when all is over.
+#[tokio::test(start_paused = true)]
+async fn a_report_that_comes_late_raises_nobody() {
+    tokio::time::advance(Duration::from_secs(10)).await;
+    let world = World::new();
+    let mut store = world.store();
+    let joined = join(&mut store);
+    let report = tidegate_core::Report { seq: 1, timeout: Duration::from_secs(5), ..Default::default() };
+    let visit = Visit { partition: "".into(), report, leaves: false };
+    assert!(matches!(exchange(&mut store, &joined, std::slice::from_ref(&visit)), Ok(Reply::Settled { .. })));
+    tokio::time::advance(LEASE + Duration::from_secs(5)).await;
+    assert!(matches!(exchange(&mut store, &joined, &[visit]), Ok(Reply::Unknown)));
+    let died = store.died_by(joined.member).unwrap().unwrap();
+    assert!(died > world.machine.now() - Duration::from_millis(20) && died <= world.machine.now(), "{died}");
+}
+
+/// Calls of scripts so far, and the microseconds that they took.
+fn scripts(server: &RealServer) -> (f64, f64) {
+    let stats = server.ask("INFO commandstats");
+    let of = |line: &str, what: &str| line.split_once(what)?.1.split(',').next()?.parse::<f64>().ok();
+    let lines = stats.lines().filter(|line| line.starts_with("cmdstat_eval"));
+    lines.fold((0.0, 0.0), |(calls, micros), line| {
+        (calls + of(line, "calls=").unwrap_or(0.0), micros + of(line, "usec=").unwrap_or(0.0))
+    })
+}
+
+/// So many members in one quota, each with two exchanges a second: microseconds for each of them.
+async fn crowd(members: u64) -> f64 {
+    let world = World::new();
+    let mut store = world.store();
+    let version = join(&mut store).version;
+    store
+        .transact(QUOTA, |books, rows| {
+            let now = books.now();
+            let who = Who::this("one of many");
+            for id in 1..=members {
+                let timeout = Duration::from_secs(30);
+                let member = MemberRow {
+                    id: MemberId(id),
+                    who: who.clone(),
+                    joined_ms: 0,
+                    seen: now,
+                    until: now,
+                    timeout,
+                };
+                rows.put_member(QUOTA, &member)?;
+            }
+            Ok(())
+        })
+        .unwrap();
+    let step = Duration::from_millis(500) / u32::try_from(members).unwrap();
+    let mut targets = vec![0; usize::try_from(members).unwrap()];
+    let mut before = (0.0, 0.0);
+    for seq in 1..=8 {
+        for id in 1..=members {
+            let demand = vec![tidegate_core::Demand { units: u64::MAX, need: 0 }];
+            let report = tidegate_core::Report {
+                seq,
+                demand,
+                timeout: Duration::from_secs(30),
+                ceded: vec![tidegate_core::Part::default()],
+                ..Default::default()
+            };
+            let visits = [Visit { partition: "".into(), report, leaves: false }];
+            let exchange =
+                Exchange { quota: QUOTA, member: MemberId(id), version, visits: &visits, leaves: false };
+            let Ok(Reply::Settled { answers, .. }) = store.exchange(&exchange) else { panic!() };
+            let Answer::Allotted(allotment) = &answers[0] else { panic!() };
+            targets[usize::try_from(id - 1).unwrap()] = allotment.targets[0];
+            tokio::time::advance(step).await;
+        }
+        if seq == 4 {
+            before = scripts(&world.server);
+        }
+    }
+    // All are to have about the same.
+    let (fewest, most) = (targets.iter().min().unwrap(), targets.iter().max().unwrap());
+    assert!(most - fewest <= 1, "{fewest} {most}");
+    let after = scripts(&world.server);
+    (after.1 - before.1) / (after.0 - before.0)
+}
+
+#[tokio::test(start_paused = true)]
+#[expect(clippy::print_stdout, reason = "what it measured")]
+async fn a_thousand_members_cost_a_server_little() {
+    tokio::time::advance(Duration::from_secs(10)).await;
+    let (ten, thousand) = (crowd(10).await, crowd(1_000).await);
+    println!("an exchange of one of 10 takes a server {ten:.0} µs, of 1,000 {thousand:.0} µs");
+    assert!(thousand < 10.0 * ten, "{ten} {thousand}");
+}
