@@ -1,5 +1,6 @@
 //! The command line. Flags follow curl and the field.
 
+mod fleet;
 mod quota;
 
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use tidegate_sim::{FaultSpec, HeaderForm, HeaderName, Latency, LimitSpec, RetryAfter, WallTime};
 
+pub(crate) use self::fleet::{FleetPlace, JobArgs, OutputArgs, SubmitArgs, WorkerArgs};
 pub(crate) use self::quota::{PermitArgs, QuotaCommand, StorePlace};
 
 /// Push millions of API calls through somebody else's rate limit, as fast as the limit provably
@@ -36,6 +38,22 @@ pub(crate) enum Command {
     },
     /// Run a command when a quota has room for it: for cron jobs, scripts and workers of your own
     Permit(PermitArgs),
+    /// Put a job into a queue that many machines work on; its number goes to stdout
+    Submit(SubmitArgs),
+    /// Work on the jobs of queues
+    Worker(WorkerArgs),
+    /// How the jobs of a fleet stand
+    Status(FleetPlace),
+    /// Let nobody go on with a job until it is resumed
+    Pause(JobArgs),
+    /// Go on with a job that was paused
+    Resume(JobArgs),
+    /// Take a job out of its queue; what it has stays where it is
+    Cancel(JobArgs),
+    /// Put the parts of a job together
+    Collect(OutputArgs),
+    /// Put a job into its queue again, by its parts, where the server has lost it
+    Rebuild(OutputArgs),
     /// Say what limits compile to, which rate they allow, and what is given up
     Explain(ExplainArgs),
     /// Make one call and say what its answer tells of the provider's limits

@@ -7,6 +7,7 @@ mod demo;
 mod done;
 mod exit;
 mod explain;
+mod fleet;
 mod hints;
 mod llm;
 mod permit;
@@ -21,6 +22,7 @@ mod verify;
 
 use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
+use tidegate_fleet::State;
 
 use self::args::{Cli, Command};
 use self::exit::Exit;
@@ -37,6 +39,14 @@ fn main() -> std::process::ExitCode {
         Command::Retry(args) => retry::command(printer, *args),
         Command::Quota { command } => quota::command(printer, command),
         Command::Permit(args) => permit::command(printer, &args),
+        Command::Submit(args) => fleet::submit_command(printer, &args),
+        Command::Worker(args) => fleet::worker_command(printer, args),
+        Command::Status(place) => fleet::status_command(printer, &place),
+        Command::Pause(args) => fleet::control_command(printer, &args, State::Paused),
+        Command::Resume(args) => fleet::control_command(printer, &args, State::Open),
+        Command::Cancel(args) => fleet::control_command(printer, &args, State::Cancelled),
+        Command::Collect(args) => fleet::collect_command(printer, &args),
+        Command::Rebuild(args) => fleet::rebuild_command(printer, &args),
         Command::Explain(args) => explain::command(printer, &args),
         Command::Probe(args) => probe::command(printer, args),
         Command::Verify(args) => verify::command(printer, &args),

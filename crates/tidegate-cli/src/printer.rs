@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 
 use tidegate::job::JobError;
 use tidegate_core::LimitError;
+use tidegate_fleet::FleetError;
 use tidegate_quota::store::StoreError;
 use tidegate_sim::SpecError;
 
@@ -102,6 +103,9 @@ fn hint_of(error: &anyhow::Error) -> Option<String> {
     }
     if let Some(store) = error.downcast_ref::<StoreError>() {
         return Some(store.hint().into_owned());
+    }
+    if let Some(fleet) = error.downcast_ref::<FleetError>() {
+        return fleet.hint();
     }
     if let Some(hinting) = error.downcast_ref::<Hinting>() {
         return Some(hinting.hint.clone());

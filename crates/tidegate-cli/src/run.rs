@@ -359,7 +359,7 @@ fn runtime(job: &Job) -> std::io::Result<Runtime> {
 /// The last words, and the exit code.
 fn conclude(printer: Printer, report: &Report, interrupted: Option<Exit>, resumable: bool) -> Exit {
     let (why, hint) = match &report.ended {
-        Ended::Stopped(why) => (Some(why.clone()), None),
+        Ended::Stopped(why) | Ended::LeftQuota(why) => (Some(why.clone()), None),
         Ended::Output(error) => (Some(error.to_string()), error.hint()),
         Ended::Input(error) => (Some(error.to_string()), error.hint()),
         _ => (None, None),
@@ -410,7 +410,7 @@ fn is_of_a_server(why: HeldFor) -> bool {
 }
 
 /// Why nothing is sent at first, and for how long.
-fn told(held: Held, quota: &str) -> String {
+pub(crate) fn told(held: Held, quota: &str) -> String {
     let time = Human(held.length);
     match held.why {
         HeldFor::ColdStart => format!(

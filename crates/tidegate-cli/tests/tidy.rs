@@ -9,14 +9,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A crate may depend on the workspace's crates that stand to the right of it, and on no others.
-const ARROWS: [(&str, &[&str]); 6] = [
+const ARROWS: [(&str, &[&str]); 7] = [
     ("tidegate-core", &[]),
     ("tidegate-quota", &["tidegate-core"]),
     ("tidegate", &["tidegate-quota", "tidegate-core"]),
     // The sim judges the limiter. Shared code would hide shared bugs.
     ("tidegate-sim", &[]),
     ("tidegate-fuzz", &["tidegate", "tidegate-core", "tidegate-sim"]),
-    ("tidegate-cli", &["tidegate", "tidegate-quota", "tidegate-core", "tidegate-sim"]),
+    ("tidegate-fleet", &["tidegate", "tidegate-quota", "tidegate-core"]),
+    ("tidegate-cli", &["tidegate-fleet", "tidegate", "tidegate-quota", "tidegate-core", "tidegate-sim"]),
 ];
 
 const MAX_LINES: usize = 500;

@@ -1,8 +1,12 @@
-//! Real runs that share a quota on a real server, which is killed, forgets and is started again.
+//! Real runs that share a quota on a real server, which is killed, forgets and is started again; and workers on a backlog there.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and say what it measured")]
 
+mod backlog;
+mod dead;
+mod lost;
 #[path = "../support/provider.rs"]
 mod provider;
+mod rules;
 #[path = "../../../tidegate-quota/tests/support/redis.rs"]
 mod server;
 #[path = "../support/sim.rs"]

@@ -97,11 +97,15 @@ impl World {
         Worker { world: self, name: name.to_owned(), args, child: None }
     }
 
+    /// A process of any command.
+    pub(crate) fn process(&self, name: &str, args: &[&str]) -> Worker<'_> {
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        Worker { world: self, name: name.to_owned(), args, child: None }
+    }
+
     /// A run of the job file of that name.
     pub(crate) fn job(&self, name: &str, flags: &[&str]) -> Worker<'_> {
-        let args = ["run".to_owned(), format!("{name}.toml")].into_iter();
-        let args = args.chain(flags.iter().map(|flag| (*flag).to_owned())).collect();
-        Worker { world: self, name: name.to_owned(), args, child: None }
+        self.process(name, &[&["run", &format!("{name}.toml")], flags].concat())
     }
 
     /// What the store says of the processes with their units, by process.
@@ -322,7 +326,7 @@ impl std::fmt::Display for Ended {
     }
 }
 
-fn lines(path: &Path) -> impl Iterator<Item = Value> {
+pub(crate) fn lines(path: &Path) -> impl Iterator<Item = Value> {
     let text = fs::read_to_string(path).unwrap_or_default();
     // A process that runs, or was killed, has perhaps not written all of the last one.
     let whole = text.rfind('\n').map_or(0, |end| end + 1);
@@ -331,7 +335,7 @@ fn lines(path: &Path) -> impl Iterator<Item = Value> {
 }
 
 /// Seconds since midnight, of `2026-01-31T12:34:56.789Z`.
-fn time_of_day(text: &str) -> f64 {
+pub(crate) fn time_of_day(text: &str) -> f64 {
     let clock = text.split_once('T').unwrap().1.trim_end_matches('Z');
     clock.split(':').fold(0.0, |sum, part| sum * 60.0 + part.parse::<f64>().unwrap())
 }

@@ -200,7 +200,7 @@ impl StoreError {
     }
 
     /// Whether trying again may help.
-    pub(crate) fn may_pass(&self) -> bool {
+    pub fn may_pass(&self) -> bool {
         matches!(
             self,
             Self::Folder { .. } | Self::Unavailable { .. } | Self::Damaged { .. } | Self::Unreachable { .. }

@@ -29,7 +29,7 @@ pub use self::definition::Definition;
 pub use self::error::StoreError;
 pub use self::machine::Machine;
 pub use self::memory::Memory;
-pub use self::redis::{Redis, RedisAddress};
+pub use self::redis::{Redis, RedisAddress, RedisScript, RedisSession};
 pub use self::rows::{Held, HeldFor, SetBy, Who};
 pub use self::sqlite::{Sqlite, state_folder};
 

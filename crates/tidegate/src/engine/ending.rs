@@ -38,7 +38,7 @@ impl Engine {
             Ended::Finished => "finished".to_owned(),
             Ended::Head => "head".to_owned(),
             Ended::Interrupted => "interrupted".to_owned(),
-            Ended::Stopped(why) => format!("stopped: {why}"),
+            Ended::Stopped(why) | Ended::LeftQuota(why) => format!("stopped: {why}"),
             Ended::Output(error) => format!("stopped: {error}"),
             Ended::Input(error) => format!("stopped: {error}"),
         };
@@ -66,7 +66,7 @@ impl Engine {
         let pool = self.pool();
         if let Some(ended) = &pool.stopping {
             let why = match ended {
-                Ended::Stopped(why) => why.as_str(),
+                Ended::Stopped(why) | Ended::LeftQuota(why) => why.as_str(),
                 _ => "stopping",
             };
             return Some(format!("{why}: letting calls in flight finish"));

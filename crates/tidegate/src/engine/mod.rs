@@ -210,7 +210,7 @@ impl Engine {
             feeder,
             stats: Mutex::new(stats),
             writer: Mutex::new(writer),
-            held: Mutex::new(Held::new(before.ok > 0)),
+            held: Mutex::new(Held::new(before.ok > 0 || job.shard.is_some_and(|shard| shard.has_results))),
             breaker: Mutex::default(),
             pool: Mutex::new(Pool { member: quotas_member, ..Pool::default() }),
             wake,
@@ -269,7 +269,7 @@ impl Engine {
         if let Some(error) = error {
             self.stop(Ended::Output(error));
         } else if let Some(why) = self.quotas.ended() {
-            self.stop(Ended::Stopped(why));
+            self.stop(Ended::LeftQuota(why));
         }
     }
 

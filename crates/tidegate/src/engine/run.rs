@@ -37,6 +37,8 @@ pub enum Ended {
     Head,
     /// Stopped early, for this reason; the same command carries on.
     Stopped(String),
+    /// It cannot take part in its quota any more, for this reason; the same command carries on.
+    LeftQuota(String),
     /// Somebody asked it to stop; the same command carries on.
     Interrupted,
     /// The outputs could not be written any more.
@@ -52,7 +54,7 @@ impl Ended {
             Self::Finished => "finished",
             Self::Head => "head",
             Self::Interrupted => "interrupted",
-            Self::Stopped(_) | Self::Output(_) | Self::Input(_) => "stopped",
+            Self::Stopped(_) | Self::LeftQuota(_) | Self::Output(_) | Self::Input(_) => "stopped",
         }
     }
 }

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 
+use super::sections::{AuthSection, FleetSection};
+
 /// A job as it is written, nothing checked but its form. Every field is optional here; what is
 /// missing or wrong together is said by [`Job::from_file`](super::Job::from_file).
 #[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, serde::Serialize)]
@@ -24,6 +26,9 @@ pub struct JobFile {
     pub retry: RetrySection,
     /// Where results go.
     pub output: OutputSection,
+    /// What the workers of a fleet do with it beyond that.
+    #[serde(skip_serializing_if = "FleetSection::is_empty")]
+    pub fleet: FleetSection,
     /// What a million tokens cost, by model; `*` for all others.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub prices: BTreeMap<String, PriceSection>,
@@ -84,38 +89,6 @@ pub struct RequestSection {
     pub idempotency_key: Option<FlagOrWord>,
     /// Rows that one call carries.
     pub batch: Option<u64>,
-}
-
-/// `[auth]`
-#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, serde::Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AuthSection {
-    /// A shell command that prints the key.
-    pub command: Option<String>,
-    /// A file with the key.
-    pub file: Option<PathBuf>,
-    /// A token endpoint.
-    pub oauth2: Option<OAuth2Section>,
-    /// The header that the key is sent in; default `Authorization`.
-    pub header: Option<String>,
-    /// What stands before it there; default `Bearer` in `Authorization`, else nothing.
-    pub scheme: Option<String>,
-}
-
-/// `[auth] oauth2 = { … }`
-#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize, serde::Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct OAuth2Section {
-    /// The token endpoint.
-    pub token_url: Option<String>,
-    /// The client.
-    pub client_id: Option<String>,
-    /// Environment variable with its secret.
-    pub client_secret_env: Option<String>,
-    /// Environment variable with a refresh token.
-    pub refresh_token_env: Option<String>,
-    /// Scopes, separated by spaces.
-    pub scope: Option<String>,
 }
 
 /// `[quota]`

@@ -35,7 +35,7 @@ impl fmt::Debug for KeptJob {
 
 impl KeptJob {
     /// What may be kept of `file`.
-    pub(super) fn of(file: &JobFile) -> Self {
+    pub fn of(file: &JobFile) -> Self {
         let mut file = file.clone();
         let json = file.request.json.take();
         // Whoever reads it may stand in another folder.
@@ -45,7 +45,7 @@ impl KeptJob {
         file.quota.store = file.quota.store.as_deref().and_then(StoreSpec::without_login);
         let mut withheld = Vec::new();
         file.request.headers.0.retain(|(name, value)| {
-            let kept = value.contains("{{") || !may_be_secret(name);
+            let kept = value.contains("{{") || !Self::may_be_secret(name);
             if !kept {
                 withheld.push(name.clone());
             }
@@ -62,22 +62,31 @@ impl KeptJob {
         let path = state.join(FILE);
         let read = |source| JobError::Sink(SinkError::Read { path: path.clone(), source });
         let text = fs::read(&path).map_err(read)?;
-        let mut kept: Self = serde_json::from_slice(&text)
+        let kept: Self = serde_json::from_slice(&text)
             .map_err(|error| read(io::Error::new(io::ErrorKind::InvalidData, error)))?;
-        kept.file.request.json = kept.json.take();
-        Ok(kept)
+        Ok(kept.whole())
+    }
+
+    /// With its body in its place, as it is when it has been deserialized by others than [`read`](Self::read).
+    #[must_use]
+    pub fn whole(mut self) -> Self {
+        if let Some(json) = self.json.take() {
+            self.file.request.json = Some(json);
+        }
+        self
+    }
+
+    /// Whether what has this name usually has a secret for its value.
+    pub fn may_be_secret(name: &str) -> bool {
+        const WORDS: [&str; 8] =
+            ["auth", "cookie", "key", "token", "secret", "passw", "signature", "credential"];
+        let name = name.to_ascii_lowercase();
+        WORDS.iter().any(|word| name.contains(word))
     }
 
     pub(super) fn store(&self, state: &Path) -> Result<(), SinkError> {
         write_private(&state.join(FILE), state::json(self).as_bytes())
     }
-}
-
-/// Whether a header of this name usually has a secret for its value.
-fn may_be_secret(name: &str) -> bool {
-    const WORDS: [&str; 8] = ["auth", "cookie", "key", "token", "secret", "passw", "signature", "credential"];
-    let name = name.to_ascii_lowercase();
-    WORDS.iter().any(|word| name.contains(word))
 }
 
 #[cfg(test)]

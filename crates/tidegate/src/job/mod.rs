@@ -9,6 +9,7 @@ mod kept;
 mod limits;
 mod llm;
 mod plan;
+mod sections;
 mod state;
 mod store;
 mod values;
@@ -30,14 +31,14 @@ pub use self::charges::CostSpec;
 pub(crate) use self::charges::{ChargeError, Charges};
 pub use self::error::JobError;
 pub use self::file::{
-    AuthSection, FlagOrWord, HeadersSection, InputSection, JobFile, LimitSection, OAuth2Section,
-    OutputSection, Pairs, PriceSection, ProbeSection, QuotaSection, RequestSection, RetrySection,
-    SignSection, StatusOrWord,
+    FlagOrWord, HeadersSection, InputSection, JobFile, LimitSection, OutputSection, Pairs, PriceSection,
+    ProbeSection, QuotaSection, RequestSection, RetrySection, SignSection, StatusOrWord,
 };
 use self::identity::Identity;
 pub use self::kept::KeptJob;
 use self::limits::{learns, limits, mode};
-pub use self::plan::{Held, HeldFor, Plan, Prepared};
+pub use self::plan::{Held, HeldFor, Plan, Prepared, new_id};
+pub use self::sections::{AuthSection, FleetSection, OAuth2Section};
 pub(crate) use self::state::State;
 pub use self::store::{SharedStore, StoreSpec};
 use self::values::{duration, http_options, request_spec, retry_policy};
@@ -137,12 +138,23 @@ pub struct Job {
     pub head: Option<u64>,
     /// The user vouches that nothing of the limits is in use, whatever an earlier run did.
     pub assume_idle: bool,
+    /// It is a part of a greater one.
+    pub shard: Option<ShardOf>,
     /// Rows that have failed in one of these ways are sent again; all that have failed if there is none.
     pub again: Option<Vec<FailureFilter>>,
     /// The header of idempotency keys, and whether they are added to calls.
     pub idempotency: (HeaderName, bool),
     /// The job as it was written, as far as it may be kept.
     kept: Arc<KeptJob>,
+}
+
+/// The job that another one, a shard, is a part of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardOf {
+    /// The whole job's own number: idempotency keys are the same whoever runs the shard, and however often.
+    pub id: String,
+    /// Rows elsewhere in the job have had results: that the first ones here fail is no reason to stop.
+    pub has_results: bool,
 }
 
 /// How the provider is asked whether a call was done, and what its answers mean.
@@ -169,7 +181,8 @@ pub enum StopPolicy {
 }
 
 impl StopPolicy {
-    pub(crate) fn stops(self, failed: u64, done: u64) -> bool {
+    /// Whether so many failures of so many rows that are done stop the job.
+    pub fn stops(self, failed: u64, done: u64) -> bool {
         const ENOUGH: u64 = 100;
         match self {
             Self::Never => false,
@@ -223,7 +236,7 @@ impl Job {
         if let Some(provider) = provider {
             provider.complete(&mut file);
         }
-        let JobFile { input, request, auth, quota, retry, output, prices } = file;
+        let JobFile { input, request, auth, quota, retry, output, prices, fleet: _ } = file;
         let path = input.path.ok_or(JobError::Missing {
             what: "input",
             hint: "name a file of lines, CSV, TSV or JSONL, or `-` for stdin",
@@ -306,6 +319,7 @@ impl Job {
             drain: duration("output.drain", output.drain.as_deref(), Duration::from_secs(20))?,
             head: None,
             assume_idle: false,
+            shard: None,
             again: None,
             idempotency,
             kept,

@@ -75,13 +75,25 @@ impl StoreSpec {
             Self::Sqlite(None) => Sqlite::of_this_machine().map(sqlite),
             Self::Sqlite(Some(folder)) => Sqlite::open(folder, Machine::this()).map(sqlite),
             Self::Redis(address) => {
-                let env = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-                let (user, password) = (env("TIDEGATE_REDIS_USER"), env("TIDEGATE_REDIS_PASSWORD"));
-                let address = (**address).clone().with_login(user.as_deref(), password.as_deref());
+                let address = with_login(address);
                 Redis::open(address, Machine::this()).map(|store| Some(SharedStore::Redis(Box::new(store))))
             }
         }
     }
+
+    /// The address, if it is a server's, with user and password from the environment where it has none.
+    pub fn server(&self) -> Option<RedisAddress> {
+        match self {
+            Self::Redis(address) => Some(with_login(address)),
+            Self::Memory | Self::Sqlite(_) => None,
+        }
+    }
+}
+
+fn with_login(address: &RedisAddress) -> RedisAddress {
+    let env = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let (user, password) = (env("TIDEGATE_REDIS_USER"), env("TIDEGATE_REDIS_PASSWORD"));
+    address.clone().with_login(user.as_deref(), password.as_deref())
 }
 
 impl SharedStore {

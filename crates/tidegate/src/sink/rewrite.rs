@@ -128,7 +128,7 @@ impl Results {
 }
 
 /// Where the lines of some rows are: of `ROWS_AT_ONCE` rows from `first` on.
-struct Table {
+pub(super) struct Table {
     offsets: Vec<u64>,
     /// 0 of rows without a result.
     lengths: Vec<u32>,
@@ -136,7 +136,7 @@ struct Table {
 
 impl Table {
     /// `rows`: how many there are at most from `first` on.
-    fn read(log: &Path, first: u64, rows: usize) -> Result<Self, SinkError> {
+    pub(super) fn read(log: &Path, first: u64, rows: usize) -> Result<Self, SinkError> {
         // All at once: growing would need twice the memory for a moment.
         let rows = rows.min(ROWS_AT_ONCE);
         let mut this = Self { offsets: Vec::with_capacity(rows), lengths: Vec::with_capacity(rows) };
@@ -177,7 +177,7 @@ impl Table {
         Ok(this)
     }
 
-    fn lines(&self) -> impl Iterator<Item = (u64, u32)> + '_ {
+    pub(super) fn lines(&self) -> impl Iterator<Item = (u64, u32)> + '_ {
         self.offsets.iter().copied().zip(self.lengths.iter().copied()).filter(|(_, length)| *length > 0)
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Delimited<R> {
     parser: csv_core::Reader,
     columns: Arc<[String]>,
     max: usize,
+    /// Bytes read so far.
+    position: u64,
     /// Unescaped bytes of the record's fields, one after the other.
     text: Vec<u8>,
     /// Where each field ends in `text`; one slot more than there are columns.
@@ -37,17 +39,28 @@ struct Shape {
 
 impl<R: BufRead> Delimited<R> {
     pub(super) fn open(input: R, delimiter: u8, max: usize, name: &str) -> Result<Self, SourceError> {
-        let mut parser = csv_core::ReaderBuilder::new().delimiter(delimiter).build();
-        // It would take off a byte order mark of its own, but only one that it gets in one piece. After a
-        // blank line it does not look for any.
-        parser.read_record(b"\n", &mut [0], &mut [0]);
-        parser.set_line(1);
-        let ends = vec![0; MAX_COLUMNS + 1];
-        let mut table = Self { input, parser, columns: Arc::new([]), max, text: Vec::new(), ends };
+        let mut table = Self::within(input, delimiter, max, Arc::new([]), 1);
+        table.ends = vec![0; MAX_COLUMNS + 1];
         table.columns = table.read_header(name)?;
         table.ends.truncate(table.columns.len() + 1);
         table.ends.shrink_to_fit();
         Ok(table)
+    }
+
+    /// Records from within a text whose header was read elsewhere; the first is on this line.
+    pub(super) fn within(input: R, delimiter: u8, max: usize, columns: Arc<[String]>, line: u64) -> Self {
+        let mut parser = csv_core::ReaderBuilder::new().delimiter(delimiter).build();
+        // It would take off a byte order mark of its own, but only one that it gets in one piece. After a
+        // blank line it does not look for any.
+        parser.read_record(b"\n", &mut [0], &mut [0]);
+        parser.set_line(line);
+        let ends = vec![0; columns.len() + 1];
+        Self { input, parser, columns, max, position: 0, text: Vec::new(), ends }
+    }
+
+    /// Bytes up to the end of the record that was last returned.
+    pub(super) fn position(&self) -> u64 {
+        self.position
     }
 
     pub(super) fn columns(&self) -> &Arc<[String]> {
@@ -138,6 +151,7 @@ impl<R: BufRead> Delimited<R> {
             shape.fields += fields;
             if !at_end {
                 self.input.consume(used);
+                self.position += used as u64;
                 read += used;
                 shape.too_long |= read > self.max.saturating_add(2);
             }
@@ -162,6 +176,7 @@ impl<R: BufRead> Delimited<R> {
             let more = blank < input.len();
             let at_end = input.is_empty();
             self.input.consume(blank);
+            self.position += blank as u64;
             self.parser.set_line(self.parser.line() + newlines);
             if more || at_end {
                 return Ok(more);

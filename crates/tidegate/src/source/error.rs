@@ -20,6 +20,12 @@ pub enum SourceError {
         /// The path.
         name: String,
     },
+    /// It cannot be read in parts: it is a stream, or it is compressed.
+    #[error("{name} cannot be cut into shards: it is a stream, or compressed")]
+    NotCuttable {
+        /// The path, or `<stdin>`.
+        name: String,
+    },
     /// There is no record in it.
     #[error("{name} is empty")]
     Empty {
@@ -96,6 +102,9 @@ impl SourceError {
     /// What the user can do about it, for a `hint:` line.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::NotCuttable { .. } => {
+                Some("unpack it into a plain file first: gunzip, unzstd, or cat > FILE")
+            }
             Self::Folder { .. } => Some("name one file; join several with `cat` and read `-`"),
             Self::Empty { .. } => Some("one row a line is needed; did the step before write anything?"),
             Self::NotCompressed { .. } => Some("drop .gz or .zst from the name if it was unpacked already"),

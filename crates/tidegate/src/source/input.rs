@@ -20,12 +20,34 @@ pub struct InputSpec {
     pub may_be_batch: bool,
     /// Longest record in bytes; a longer one is a fault of its row.
     pub max_record: usize,
+    /// Only this stretch of a plain file.
+    pub range: Option<InputRange>,
+}
+
+/// A stretch of a plain file, cut where records begin. Its rows keep the index and the line that they have in the
+/// file; the header of a table is read from the file's start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct InputRange {
+    /// Its first byte.
+    pub from: u64,
+    /// The byte behind it.
+    pub to: u64,
+    /// The index of its first row.
+    pub row: u64,
+    /// The line on which it begins, from 1.
+    pub line: u64,
 }
 
 impl InputSpec {
     /// The input at `path` (`-` is stdin), everything else guessed.
     pub fn new(path: impl AsRef<Path>) -> Self {
-        Self { input: Input::new(path), format: None, may_be_batch: false, max_record: DEFAULT_MAX_RECORD }
+        Self {
+            input: Input::new(path),
+            format: None,
+            may_be_batch: false,
+            max_record: DEFAULT_MAX_RECORD,
+            range: None,
+        }
     }
 }
 
@@ -155,7 +177,7 @@ impl Packing {
         }
     }
 
-    fn of_content(head: &[u8]) -> Option<Self> {
+    pub(super) fn of_content(head: &[u8]) -> Option<Self> {
         match head {
             GZIP => Some(Self::Gzip),
             ZSTD => Some(Self::Zstd),
@@ -198,10 +220,12 @@ pub(super) fn unpack(
     })
 }
 
-/// Takes a UTF-8 byte order mark off: Windows tools write it, and the first value would carry it.
-pub(super) fn without_bom(mut bytes: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
+/// Takes a UTF-8 byte order mark off: Windows tools write it, and the first value would carry it. Says how many bytes
+/// that took.
+pub(super) fn without_bom(mut bytes: Box<dyn Read + Send>) -> io::Result<(Box<dyn Read + Send>, u64)> {
     let head = start_of(&mut bytes, &[BOM])?;
-    Ok(if head == BOM { bytes } else { Box::new(Cursor::new(head).chain(bytes)) })
+    let bom = head == BOM;
+    Ok(if bom { (bytes, BOM.len() as u64) } else { (Box::new(Cursor::new(head).chain(bytes)), 0) })
 }
 
 /// Takes the input's start as far as it is, or may still become, one of `marks`. Not a byte more:

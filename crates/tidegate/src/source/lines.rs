@@ -12,6 +12,8 @@ pub(super) struct Lines<R> {
     /// A line that spans buffers.
     spill: Vec<u8>,
     number: u64,
+    /// Bytes before the last line.
+    offset: u64,
     max: usize,
 }
 
@@ -25,7 +27,17 @@ pub(super) enum Line<'a> {
 
 impl<R: Read> Lines<BufReader<R>> {
     pub(super) fn new(input: BufReader<R>, max: usize) -> Self {
-        Self { input, lent: 0, spill: Vec::new(), number: 0, max }
+        Self::behind(input, max, 0)
+    }
+
+    /// The same of an input that begins behind so many lines.
+    pub(super) fn behind(input: BufReader<R>, max: usize, lines: u64) -> Self {
+        Self { input, lent: 0, spill: Vec::new(), number: lines, offset: 0, max }
+    }
+
+    /// Bytes up to the end of the line that was last returned.
+    pub(super) fn position(&self) -> u64 {
+        self.offset + self.lent as u64
     }
 
     /// 1-based number of the line that was last returned.
@@ -34,6 +46,7 @@ impl<R: Read> Lines<BufReader<R>> {
     }
 
     pub(super) fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
+        self.offset += self.lent as u64;
         self.input.consume(std::mem::take(&mut self.lent));
         let buffer = self.input.fill_buf()?;
         if buffer.is_empty() {
@@ -71,6 +84,7 @@ impl<R: Read> Lines<BufReader<R>> {
             let at_end = end.is_some() || part.is_empty();
             let used = part.len() + usize::from(end.is_some());
             self.input.consume(used);
+            self.offset += used as u64;
             if at_end {
                 break;
             }

@@ -5,6 +5,7 @@
 //! a record that cannot be read is a [`Row`] with a fault, so that indices never shift.
 
 mod batch;
+mod cut;
 mod delimited;
 mod error;
 mod input;
@@ -12,7 +13,8 @@ mod lines;
 mod marker;
 
 use std::fmt;
-use std::io::{BufReader, Read};
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,10 +22,11 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 pub(crate) use self::batch::Request;
+pub use self::cut::{Cut, Cutter, hash_of_range};
 use self::delimited::Delimited;
 pub use self::error::SourceError;
 pub(crate) use self::error::open_hint;
-pub use self::input::{Format, Input, InputSpec, UnknownFormat};
+pub use self::input::{Format, Input, InputRange, InputSpec, UnknownFormat};
 use self::lines::{Line, Lines};
 pub(crate) use self::marker::Marker;
 use crate::row::{Record, Row, RowFault};
@@ -44,6 +47,10 @@ pub struct Source {
     fingerprint: [u8; 32],
     next_index: u64,
     max_record: usize,
+    /// Bytes of the file before those that the reader counts.
+    base: u64,
+    /// Where the first row's bytes begin, and on which line.
+    begin: (u64, u64),
 }
 
 type Bytes = BufReader<Box<dyn Read + Send>>;
@@ -57,6 +64,9 @@ enum Reader {
 impl Source {
     /// Opens the input, unpacks gzip and zstd, and reads the header and the first record.
     pub fn open(spec: &InputSpec) -> Result<Self, SourceError> {
+        if let Some(range) = spec.range {
+            return Self::open_range(spec, range);
+        }
         let name = spec.input.to_string();
         let raw = spec.input.open()?;
         let packed = spec.input.path().and_then(input::Packing::of_name);
@@ -87,16 +97,74 @@ impl Source {
     ) -> Result<Self, SourceError> {
         let bytes = input::unpack(raw, &name, packed)?;
         let read = |source| SourceError::Read { name: name.clone(), line: 1, source };
-        let text = input::without_bom(bytes).map_err(read)?;
+        let (text, base) = input::without_bom(bytes).map_err(read)?;
         let bytes = BufReader::with_capacity(BUFFER, text);
         let reader = match format {
             Format::Lines => Reader::Lines(Lines::new(bytes, max_record)),
             Format::Jsonl | Format::Batch => Reader::Jsonl(Lines::new(bytes, max_record)),
-            Format::Csv => Reader::Delimited(Box::new(Delimited::open(bytes, b',', max_record, &name)?)),
-            Format::Tsv => Reader::Delimited(Box::new(Delimited::open(bytes, b'\t', max_record, &name)?)),
+            Format::Csv | Format::Tsv => {
+                Reader::Delimited(Box::new(Delimited::open(bytes, delimiter(format), max_record, &name)?))
+            }
         };
-        let mut source =
-            Self { name, format, reader, first: None, fingerprint: [0; 32], next_index: 0, max_record };
+        Self::begin(name, format, reader, max_record, (base, 0))
+    }
+
+    /// A stretch of a plain file; its format must be said or stand in its name.
+    fn open_range(spec: &InputSpec, range: InputRange) -> Result<Self, SourceError> {
+        let name = spec.input.to_string();
+        let Some(path) = spec.input.path() else { return Err(SourceError::NotCuttable { name }) };
+        let format = spec.format.unwrap_or_else(|| Format::of_name(path));
+        let read = |source| SourceError::Read { name: name.clone(), line: range.line, source };
+        let columns = match format {
+            Format::Csv | Format::Tsv => {
+                let (text, _) = input::without_bom(spec.input.open()?).map_err(read)?;
+                let text = BufReader::with_capacity(BUFFER, text);
+                let table = Delimited::open(text, delimiter(format), spec.max_record, &name)?;
+                Arc::clone(table.columns())
+            }
+            _ => Arc::new([]),
+        };
+        let failed = |source| SourceError::Open { name: display_name(path), source };
+        let mut file = File::open(path).map_err(failed)?;
+        file.seek(SeekFrom::Start(range.from)).map_err(failed)?;
+        let raw: Box<dyn Read + Send> = Box::new(file.take(range.to.saturating_sub(range.from)));
+        // Further within, it would belong to a record.
+        let (text, bom) = if range.from == 0 { input::without_bom(raw).map_err(read)? } else { (raw, 0) };
+        let bytes = BufReader::with_capacity(BUFFER, text);
+        let lines = range.line.saturating_sub(1);
+        let reader = match format {
+            Format::Lines => Reader::Lines(Lines::behind(bytes, spec.max_record, lines)),
+            Format::Jsonl | Format::Batch => Reader::Jsonl(Lines::behind(bytes, spec.max_record, lines)),
+            Format::Csv | Format::Tsv => Reader::Delimited(Box::new(Delimited::within(
+                bytes,
+                delimiter(format),
+                spec.max_record,
+                columns,
+                range.line,
+            ))),
+        };
+        Self::begin(name, format, reader, spec.max_record, (range.from + bom, range.row))
+    }
+
+    fn begin(
+        name: String,
+        format: Format,
+        reader: Reader,
+        max_record: usize,
+        (base, next_index): (u64, u64),
+    ) -> Result<Self, SourceError> {
+        let mut source = Self {
+            name,
+            format,
+            reader,
+            first: None,
+            fingerprint: [0; 32],
+            next_index,
+            max_record,
+            base,
+            begin: (0, 0),
+        };
+        source.begin = source.position();
         source.first = source.read_row()?;
         // A table with a header and no rows is a list that happens to be empty today; an input
         // without a single byte of content is a mistake (a failed download, a wrong path).
@@ -144,6 +212,15 @@ impl Source {
     /// job whose input begins differently would put answers beside the wrong rows.
     pub fn first_record_fingerprint(&self) -> [u8; 32] {
         self.fingerprint
+    }
+
+    /// The byte of the file behind the row that was read last, and the line there. Only of a plain file.
+    fn position(&self) -> (u64, u64) {
+        let (bytes, line) = match &self.reader {
+            Reader::Lines(lines) | Reader::Jsonl(lines) => (lines.position(), lines.number() + 1),
+            Reader::Delimited(table) => (table.position(), table.line()),
+        };
+        (self.base + bytes, line)
     }
 
     /// The next row; indices are consecutive from 0. An error is final: do not read on.
@@ -199,6 +276,10 @@ impl fmt::Debug for Source {
             .field("next_index", next_index)
             .finish_non_exhaustive()
     }
+}
+
+fn delimiter(format: Format) -> u8 {
+    if format == Format::Tsv { b'\t' } else { b',' }
 }
 
 /// The number of the line on which a record starts, and the record.

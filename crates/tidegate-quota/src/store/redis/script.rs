@@ -26,10 +26,20 @@ pub(super) struct Scripts {
     pub(super) commit: Text,
 }
 
+/// A script in Lua, and the hash that a server knows it by.
 #[derive(Debug)]
-pub(super) struct Text {
+pub struct Text {
     pub(super) text: String,
     pub(super) hash: String,
+}
+
+impl Text {
+    /// The script of these parts, one after the other.
+    pub fn new(parts: &[&str]) -> Self {
+        let text = parts.concat();
+        let hash = Script::new(&text).get_hash().to_owned();
+        Self { text, hash }
+    }
 }
 
 impl Scripts {
@@ -43,15 +53,10 @@ impl Scripts {
     }
 
     fn with(server: &str) -> Self {
-        let text = |parts: &[&str]| {
-            let text = parts.concat();
-            let hash = Script::new(&text).get_hash().to_owned();
-            Text { text, hash }
-        };
         Self {
-            exchange: text(&[server, &POOL.concat(), EXCHANGE]),
-            load: text(&[server, LOAD]),
-            commit: text(&[server, COMMIT]),
+            exchange: Text::new(&[server, &POOL.concat(), EXCHANGE]),
+            load: Text::new(&[server, LOAD]),
+            commit: Text::new(&[server, COMMIT]),
         }
     }
 }

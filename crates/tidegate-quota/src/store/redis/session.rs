@@ -12,7 +12,9 @@ use crate::store::StoreError;
 /// repeated in here.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-pub(super) struct Session {
+/// A connection to a server, made when it is needed. Whatever is said over it may have been done though no answer came, so it
+/// has to be harmless if it is said again.
+pub struct Session {
     pub(super) address: RedisAddress,
     connection: Option<Connection>,
 }
@@ -22,14 +24,37 @@ impl Session {
         Self { address, connection: None }
     }
 
+    /// With a server that does not throw keys away in daily use, and knows what is asked of it.
+    ///
+    /// # Errors
+    /// If it cannot be reached, or is another one.
+    pub fn open(address: RedisAddress) -> Result<Self, StoreError> {
+        let mut session = Self::new(address);
+        super::checks::fitness(&mut session)?;
+        Ok(session)
+    }
+
+    /// What people should know of the server before they rely on it.
+    pub fn warnings(&mut self) -> Vec<String> {
+        super::checks::warnings(self)
+    }
+
+    /// The word that all keys begin with.
+    pub fn prefix(&self) -> &str {
+        &self.address.prefix
+    }
+
+    /// Where it is, without a password.
+    pub fn address(&self) -> String {
+        self.address.to_string()
+    }
+
     /// Runs a script; the server gets its text if it does not have it. What a server that has started again does
     /// not know any more, the script itself finds out.
-    pub(super) fn run(
-        &mut self,
-        script: &Text,
-        keys: &[String],
-        args: &[String],
-    ) -> Result<Value, StoreError> {
+    ///
+    /// # Errors
+    /// If there is no answer, or the server refuses.
+    pub fn run(&mut self, script: &Text, keys: &[String], args: &[String]) -> Result<Value, StoreError> {
         let command = |name: &str, script: &str| {
             let mut command = redis::cmd(name);
             command.arg(script).arg(keys.len()).arg(keys).arg(args);
@@ -42,7 +67,11 @@ impl Session {
         .map_err(|error| self.said(&error))
     }
 
-    pub(super) fn command<T: redis::FromRedisValue>(&mut self, words: &[&str]) -> Result<T, StoreError> {
+    /// A command by its words.
+    ///
+    /// # Errors
+    /// If there is no answer, or the server refuses.
+    pub fn command<T: redis::FromRedisValue>(&mut self, words: &[&str]) -> Result<T, StoreError> {
         let mut command = redis::cmd(words[0]);
         command.arg(&words[1..]);
         let answer = self.ask(&command).and_then(|value| Ok(redis::from_redis_value(value)?));
@@ -84,7 +113,8 @@ impl Session {
         }
     }
 
-    pub(super) fn strange(&self, what: &str) -> StoreError {
+    /// An answer that makes no sense.
+    pub fn strange(&self, what: &str) -> StoreError {
         let message = format!("its answer is not understood: {what}");
         StoreError::Unreachable { server: self.address.to_string(), message }
     }
