@@ -3,6 +3,8 @@
 
 mod backlog;
 mod dead;
+#[path = "../support/jittery.rs"]
+mod jittery;
 mod lost;
 #[path = "../support/provider.rs"]
 mod provider;
@@ -15,24 +17,9 @@ mod sim;
 #[path = "../shared/world.rs"]
 mod world;
 
-use std::slice;
-use std::time::Duration;
-
+use jittery::{JITTERY, formula};
 use server::{Kind, Server};
-use tidegate_core::{Contract, Limit, Pacing, Terms};
 use world::{Worker, World, now, sleep};
-
-/// Median 60 ms and σ 0.5 have a mean of 60 · e^(0.5² / 2) ms; the jitter adds 10 ms on average.
-const RESPONSE: f64 = 0.067_989 + 0.010;
-const JITTERY: [&str; 4] = ["--service", "lognormal 60ms 0.5", "--jitter", "uniform 0..20ms"];
-
-/// Calls per second that the limit can be proved to allow: N / (W + R).
-fn formula(limit: &str) -> f64 {
-    let limit: Limit = limit.parse().unwrap();
-    let contract = Contract::new(slice::from_ref(&limit), Pacing::Even, Terms::default()).unwrap();
-    let response = Duration::from_secs_f64(RESPONSE);
-    contract.limits().map(|(_, meter)| limit.provable_rate(meter, response)).fold(f64::MAX, f64::min)
-}
 
 /// Scripts that were run on the server so far.
 fn calls(server: &Server) -> u64 {

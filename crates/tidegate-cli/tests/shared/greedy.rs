@@ -1,7 +1,7 @@
 //! Processes that want all they can get.
 
+use crate::jittery::{JITTERY, formula};
 use crate::world::{Worker, World};
-use crate::{JITTERY, formula};
 
 /// Of what the formula gives.
 const FLOOR: f64 = 0.97;

@@ -5,8 +5,9 @@
 //! its lease has ended, its last call was given up, and a hold has passed. That is given up by design, so
 //! it is taken off the formula before the rate is compared with it.
 
+use crate::jittery::{JITTERY, RESPONSE, formula};
+use crate::units_and_hold;
 use crate::world::{World, now, sleep};
-use crate::{JITTERY, RESPONSE, formula, units_and_hold};
 
 const FLOOR: f64 = 0.95;
 const QUOTA: &str = "crm";

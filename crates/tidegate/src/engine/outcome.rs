@@ -161,10 +161,8 @@ impl Engine {
 
     /// What the job of some rows is made of. The lane of its quota comes last: rows that fail here have none.
     fn try_to_begin(&self, rows: &mut [Carried]) -> Result<Begun, Failure> {
-        for carried in rows.iter_mut() {
-            if let Err(fault) = &carried.row.record {
-                return Err(Failure { kind: FailureKind::Input, message: fault.to_string() });
-            }
+        if let Some(fault) = rows.iter().find_map(|carried| carried.row.record.as_ref().err()) {
+            return Err(Failure { kind: FailureKind::Input, message: fault.to_string() });
         }
         self.charge(rows).map_err(|error| Failure { kind: FailureKind::Template, message: error.to_string() })
     }
