@@ -162,6 +162,10 @@ pub(crate) struct LimitArgs {
     /// memory (nobody) [default: sqlite]
     #[arg(long, value_name = "STORE")]
     pub store: Option<String>,
+    /// high, normal or low: higher ones have what they want of a shared quota before lower ones get anything
+    /// [default: normal]
+    #[arg(long, value_name = "PRIORITY")]
+    pub priority: Option<String>,
 }
 
 /// Limits of LLM providers.
@@ -183,8 +187,9 @@ pub(crate) struct TokenArgs {
     /// The most tokens of an answer whose call sets no limit; it is only reckoned with, not sent
     #[arg(long, value_name = "N")]
     pub max_output_tokens: Option<u64>,
-    /// bound: the most tokens that a call can take; p99: what 99% of the answers so far took of that [default: bound]
-    #[arg(long, value_name = "HOW")]
+    /// Of tokens, for each call: bound: the most that it can take; p99: what 99% of the answers so far took of that
+    /// [default: bound]. Of the limits, for calls of a higher priority: high=5%. Both: tokens=p99,high=5%
+    #[arg(long, value_name = "WHAT")]
     pub reserve: Option<String>,
     /// What the job may cost, all its runs together; needs prices in a job file
     #[arg(long, value_name = "AMOUNT")]

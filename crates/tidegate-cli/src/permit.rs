@@ -80,7 +80,7 @@ fn join(args: &PermitArgs, timeout: Duration) -> anyhow::Result<(Partitions, Cos
     let store = store.shared_with_children();
     let words: Vec<_> = args.command.iter().map(|word| word.to_string_lossy()).collect();
     let who = Who::this(words.first().map_or_else(String::new, ToString::to_string));
-    let membership = Membership { quota, who, timeout, assume_idle: false };
+    let membership = Membership { quota, who, timeout, assume_idle: false, priority: args.priority };
     Ok((Partitions::shared(&contract, store.into_store(), membership)?, costs))
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tidegate::job::StoreSpec;
 use tidegate::retry::{Human, parse_duration};
-use tidegate_core::{Limit, Terms};
+use tidegate_core::{Limit, Priority, Terms};
 use tidegate_quota::store::{Admin, Definition, HeldFor, LimitView, MemberView, QuotaView, Who};
 
 use crate::args::{QuotaCommand, StorePlace};
@@ -29,14 +29,20 @@ pub(crate) fn command(printer: Printer, command: QuotaCommand) -> anyhow::Result
             }
         }
         QuotaCommand::Show { name, place } => printer.bytes(page(&admin(&place)?.show(&name)?).as_bytes())?,
-        QuotaCommand::Create { name, limits, place } => {
-            let definition = Definition::new(&parse(&limits)?, &Terms::default());
+        QuotaCommand::Create { name, limits, reserve, place } => {
+            let terms = Terms { reserve: reserve.unwrap_or_default(), ..Terms::default() };
+            let definition = Definition::new(&parse(&limits)?, &terms);
             admin(&place)?.create(&name, &definition)?;
             printer.line(format_args!("{name}: {definition}"));
         }
-        QuotaCommand::Set { name, rate, place } => {
+        QuotaCommand::Set { name, rate, reserve, place } => {
             let mut admin = admin(&place)?;
-            admin.set_limits(&name, &parse(&rate)?)?;
+            if !rate.is_empty() {
+                admin.set_limits(&name, &parse(&rate)?)?;
+            }
+            if let Some(reserve) = reserve {
+                admin.set_reserve(&name, reserve)?;
+            }
             printer.line(format_args!("{name}: {}", admin.show(&name)?.definition));
         }
         QuotaCommand::Pause { name, length, place } => {
@@ -161,7 +167,11 @@ fn process(member: &MemberView) -> String {
     } else {
         String::new()
     };
-    format!("{pid} ({does}) · {} units{late}", leased.join(" + "))
+    let priority = match member.priority {
+        Priority::Normal => String::new(),
+        other => format!("{other} · "),
+    };
+    format!("{pid} ({does}) · {priority}{} units{late}", leased.join(" + "))
 }
 
 fn pause(left: Duration) -> String {

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use tidegate::job::{FlagOrWord, Held, HeldFor, Job, JobError, JobFile, Plan, QuotaSection, StatusOrWord};
+use tidegate::job::{
+    FlagOrWord, Held, HeldFor, Job, JobError, JobFile, Plan, QuotaSection, ReserveSection, StatusOrWord,
+};
 use tidegate::report::Before;
 use tidegate::retry::Human;
 use tidegate::sink::Target;
@@ -82,13 +84,14 @@ pub(crate) fn overlay(file: &mut JobFile, flags: Flags) -> anyhow::Result<()> {
     set(&mut file.quota.itpm, tokens.itpm);
     set(&mut file.quota.otpm, tokens.otpm);
     set(&mut file.quota.max_output_tokens, tokens.max_output_tokens);
-    set(&mut file.quota.reserve, tokens.reserve);
+    set(&mut file.quota.reserve, tokens.reserve.map(|text| ReserveSection::parse(&text)));
     set(&mut file.quota.max_cost, tokens.max_cost);
     assume(&mut file.quota, limit.counted_within);
     set(&mut file.quota.latency, limit.latency);
     set(&mut file.quota.pace, limit.pace);
     set(&mut file.quota.name, limit.quota);
     set(&mut file.quota.store, limit.store);
+    set(&mut file.quota.priority, limit.priority);
     // Whoever works at a command line starts several, and starts again.
     if !file.quota.is_auto() {
         file.quota.store.get_or_insert_with(|| "sqlite".to_owned());

@@ -53,7 +53,7 @@ pub use contract::{Contract, Costs, Pacing};
 pub use limit::{Limit, LimitError, Margins, Mode, Rule, Terms, Unit};
 pub use meter::{Calendar, Epoch, Hold, Meter, Pace, Period, Readiness, Returns, Taken, WallClock};
 pub use pool::apart;
-pub use pool::{Allotment, Demand, LEASE, Member, MemberId, Part, Pool, Report};
+pub use pool::{Allotment, Demand, LEASE, Member, MemberId, Part, Pool, Priority, Report, Reserve};
 pub use quota::{
     Belief, Decision, Grant, Heard, Incident, Others, Outcome, Quota, Told, Wait, WaiterId, Why,
 };

@@ -31,7 +31,7 @@ impl Member {
             demand: self.quota.demand(now),
             granted: self.quota.granted(),
             timeout: Duration::from_secs(30),
-            paused_until: Time::ZERO,
+            ..Report::default()
         };
         let allotment = self.pool.exchange(contract, MemberId(1), &report, now).unwrap();
         self.quota.receive(&allotment.parts, now);

@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use tidegate_core::{Contract, Decision, Limit, Outcome, Pacing, Quota, Report, Terms, Time};
+use tidegate_core::{Contract, Decision, Limit, Outcome, Pacing, Priority, Quota, Report, Terms};
 use tidegate_quota::store::{Answer, Definition, Exchange, Join, Machine, Reply, Sqlite, Store, Visit, Who};
 use tidegate_quota::{Membership, Partitions};
 
@@ -57,8 +57,8 @@ fn exchange(c: &mut Criterion) {
                         }
                         let ceded = if seq > 1 { quota.cede(targets, now) } else { Vec::new() };
                         let (demand, granted) = (quota.demand(now), quota.granted());
-                        let paused_until = Time::ZERO;
-                        let report = Report { seq, ceded, demand, granted, timeout: TIMEOUT, paused_until };
+                        let report =
+                            Report { seq, ceded, demand, granted, timeout: TIMEOUT, ..Report::default() };
                         Visit { partition: i.to_string().into(), report, leaves: false }
                     })
                     .collect();
@@ -89,6 +89,7 @@ fn ledger(_: &mut Criterion) {
             who: Who::this("bench"),
             timeout: TIMEOUT,
             assume_idle: false,
+            priority: Priority::Normal,
         };
         Partitions::shared(&contract, Box::new(store), membership).expect("joined")
     };

@@ -13,7 +13,7 @@
 //! ```
 //! use std::time::Duration;
 //!
-//! use tidegate_core::{Contract, Limit, Outcome, Pacing, Terms};
+//! use tidegate_core::{Contract, Limit, Outcome, Pacing, Priority, Terms};
 //! use tidegate_quota::store::{Machine, Sqlite, Store, Who};
 //! use tidegate_quota::{Membership, Partitions};
 //!
@@ -26,6 +26,7 @@
 //!     who: Who::this("tidegate run users.csv"),
 //!     timeout: Duration::from_secs(30),
 //!     assume_idle: false,
+//!     priority: Priority::Normal,
 //! };
 //! let quotas = Partitions::shared(&contract, Box::new(store), membership)?;
 //! let gate = quotas.gate("");

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use clap::{Args, Subcommand};
+use tidegate_core::{Priority, Reserve};
 
 /// `tidegate quota`
 #[derive(Debug, Subcommand)]
@@ -26,16 +27,22 @@ pub(crate) enum QuotaCommand {
         /// What the provider allows: `1000/s`, `50/s bucket 10`; repeat for more
         #[arg(required = true, value_name = "RATE")]
         limits: Vec<String>,
+        /// What is kept of each limit for calls of a higher priority: `high=5%`
+        #[arg(long, value_name = "PRIORITY=PART")]
+        reserve: Option<Reserve>,
         #[command(flatten)]
         place: StorePlace,
     },
-    /// Change the limits of a quota; running jobs follow within a second
+    /// Change the limits of a quota, or what is kept of them; running jobs follow within a second
     Set {
         /// Its name
         name: String,
         /// All its limits from now on
-        #[arg(long, required = true, visible_alias = "limit", value_name = "RATE")]
+        #[arg(long, required_unless_present = "reserve", visible_alias = "limit", value_name = "RATE")]
         rate: Vec<String>,
+        /// What is kept of each for calls of a higher priority: `high=5%`; `high=0%` for nothing
+        #[arg(long, value_name = "PRIORITY=PART")]
+        reserve: Option<Reserve>,
         #[command(flatten)]
         place: StorePlace,
     },
@@ -92,6 +99,9 @@ pub(crate) struct PermitArgs {
     /// The most that the command takes of other units: `tokens=850`; of requests it is 1
     #[arg(long, value_name = "UNIT=N")]
     pub cost: Vec<String>,
+    /// high, normal or low: higher ones are served before lower ones get anything
+    #[arg(long, value_name = "PRIORITY", default_value_t)]
+    pub priority: Priority,
     /// Give up, with code 75, if there is no permit within this time; 0 does not wait [default: as long as it takes]
     #[arg(long, value_name = "TIME")]
     pub wait: Option<String>,

@@ -230,6 +230,27 @@ fn a_limit_that_is_none() {
 }
 
 #[test]
+fn a_priority_and_a_reserve_that_mean_nothing() {
+    assert_snapshot!(refused(&["--rate", "10/s", "--priority", "urgent"]), @"
+    exit code 2
+    --- stderr
+    error: quota.priority: `urgent` is no priority: it is high, normal or low
+    ");
+    assert_snapshot!(refused(&["--rate", "10/s", "--reserve", "high=5"]), @r#"
+    exit code 2
+    --- stderr
+    error: quota.reserve: `high=5` is no reserve: expected a priority and a percentage, as in high=5%
+    hint: reserve = { high = "5%" }; what is reserved of tokens is tokens = "p99" in there
+    "#);
+    assert_snapshot!(refused(&["--rate", "10/s", "--reserve", "high=5%", "--store", "memory"]), @r#"
+    exit code 2
+    --- stderr
+    error: quota.reserve: a quota in memory is shared with nobody for whom something could be kept
+    hint: store = "sqlite", or an address: redis://HOST:PORT/DB
+    "#);
+}
+
+#[test]
 fn a_limit_smaller_than_the_cost_of_one_call() {
     let job = "[[quota.limit]]\namount = 40_000\nper = \"min\"\nunit = \"tokens\"\ncost = 52_000\n";
     assert_snapshot!(refused_job(job), @"

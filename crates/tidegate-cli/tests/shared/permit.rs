@@ -89,6 +89,41 @@ fn a_command_whose_turn_does_not_come_is_not_run() {
 }
 
 #[test]
+fn what_is_kept_for_high_priority_is_not_used_up_by_lower_ones() {
+    let world = World::new(&[]);
+    world.quota(&["create", "crm", "8/h", "--reserve", "high=25%"]);
+    let take =
+        |priority: &str| world.end(permit(&world, &["--priority", priority, "--wait", "1s"], &["true"])).code;
+    let taken: Vec<_> = (0..7).map(|_| take("low")).collect();
+    assert_eq!(taken, [[Some(0); 6].as_slice(), &[Some(75)]].concat());
+    assert_eq!(take("normal"), Some(75));
+    assert_eq!(["high"; 3].map(take), [Some(0), Some(0), Some(75)]);
+    assert!(world.quota(&["show", "crm"]).stdout.contains("8/h, reserve high=25%"));
+    world.quota(&["set", "crm", "--reserve", "high=0%"]);
+    assert!(!world.quota(&["show", "crm"]).stdout.contains("25%"));
+}
+
+#[test]
+fn a_job_leaves_what_is_kept_to_others() {
+    let world = World::new(&["--limit", "rolling 100/6s", "--service", "20ms"]);
+    let flags = ["--rate", "100/6s", "--quota", "crm", "--pace", "burst", "-q"];
+    let mut job =
+        world.worker("job", 250, &[&flags[..], &["--priority", "low", "--reserve", "high=5%"]].concat());
+    job.start();
+    world.wait_for(80);
+    // The next ones of the job come six seconds later.
+    for _ in 0..3 {
+        let call = a_call(&world);
+        let call: Vec<&str> = call.iter().map(String::as_str).collect();
+        let ended = world.end(permit(&world, &["--priority", "high", "--wait", "3s"], &call));
+        assert_eq!(ended.code, Some(0), "{ended}");
+    }
+    job.ends_with(0);
+    let stats = world.check_contract();
+    assert_eq!(stats["accepted"], 253, "{stats}");
+}
+
+#[test]
 fn a_command_that_outlives_its_permit_still_counts() {
     let world = World::new(&[]);
     world.quota(&["create", "crm", "1/s"]);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Limit, LimitError, Rule};
 use crate::meter::{Epoch, Hold, Meter, Pace, Spread, WallClock};
+use crate::pool::Reserve;
 use crate::time::nanos;
 
 /// What could differ between the provider's clock and ours, and is added to every hold.
@@ -48,6 +49,8 @@ pub struct Terms {
     pub latency: Duration,
     /// What is known of the provider's wall clock; calendar limits cannot do without.
     pub wall: Option<WallClock>,
+    /// What is kept for calls of a higher priority, where several processes share the quota.
+    pub reserve: Reserve,
 }
 
 impl Default for Terms {
@@ -58,6 +61,7 @@ impl Default for Terms {
             mode: Mode::Guaranteed,
             latency: Duration::from_millis(100),
             wall: None,
+            reserve: Reserve::NONE,
         }
     }
 }

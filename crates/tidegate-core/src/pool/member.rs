@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Allotment, Demand, MemberId, Part};
+use super::{Allotment, Demand, MemberId, Part, Priority};
 use crate::time::Time;
 
 /// A member as its pool knows it.
@@ -20,6 +20,8 @@ pub struct Member {
     /// What it was given that cannot have been used yet, by limit: dates in order, with units.
     pub(super) resting: Vec<Vec<(Time, u64)>>,
     pub(super) demand: Vec<Demand>,
+    #[serde(default)]
+    pub(super) priority: Priority,
     pub(super) granted: u64,
     pub(super) seq: u64,
     /// Given again if the report comes again.
@@ -38,6 +40,7 @@ impl Member {
             latest: vec![Time::ZERO; limits],
             resting: vec![Vec::new(); limits],
             demand: vec![Demand::default(); limits],
+            priority: Priority::default(),
             granted: 0,
             seq: 0,
             answer: Allotment::default(),
@@ -100,6 +103,11 @@ impl Member {
     /// What it said of its time-out.
     pub fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// Whom it comes before.
+    pub fn priority(&self) -> Priority {
+        self.priority
     }
 
     /// Units that it holds, by limit.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Part;
+use super::{Part, Priority};
 use crate::time::Time;
 
 /// One process that takes part in a quota, or one partition of it. A store never gives an id twice.
@@ -30,6 +30,8 @@ pub struct Report {
     pub ceded: Vec<Part>,
     /// What it would like to have, by limit, as [`Quota::demand`](crate::Quota::demand) says.
     pub demand: Vec<Demand>,
+    /// Whom it comes before.
+    pub priority: Priority,
     /// Calls granted so far, in all: [`Quota::granted`](crate::Quota::granted).
     pub granted: u64,
     /// Each of its calls is given up this long after its grant, at the latest.

@@ -5,16 +5,19 @@ mod fair;
 mod member;
 mod message;
 mod part;
+mod priority;
+mod shares;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use self::fair::divide_in_turn;
 pub use self::member::Member;
 pub use self::message::{Allotment, Demand, MemberId, Report};
 pub use self::part::Part;
 use self::part::given_until;
+pub use self::priority::{Priority, Reserve};
+use self::shares::{Shares, Turn};
 use crate::contract::Contract;
 use crate::limit::Rule;
 use crate::meter::Meter;
@@ -24,12 +27,6 @@ use crate::time::Time;
 pub const LEASE: Duration = Duration::from_secs(3);
 /// No message is later than this.
 const REMEMBERED: Duration = Duration::from_secs(600);
-/// Among so many members, what is fair for each is not worked out anew at each exchange.
-const MANY: usize = 32;
-/// But so often.
-const STEADY: Duration = Duration::from_millis(100);
-/// A turn lasts so long at least, so that units do not move all the time.
-const TURN: Duration = Duration::from_secs(1);
 
 /// One quota, or one partition of it, that several processes share: its *members*.
 ///
@@ -56,7 +53,9 @@ pub struct Pool {
     spare: Vec<Part>,
     /// In the order of their ids.
     members: Vec<Member>,
-    turn: Option<Turn>,
+    /// Among the members of each priority.
+    #[serde(default)]
+    turns: [Option<Turn>; 3],
     /// What was found to be fair among many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     shares: Option<Shares>,
@@ -64,25 +63,6 @@ pub struct Pool {
     buried: Vec<(Time, MemberId)>,
     paused_until: Time,
     resumes: u64,
-}
-
-/// The member that gets what its next call needs, however little its fair share is, and what is left when shares do
-/// not come out even.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Turn {
-    member: MemberId,
-    since: Time,
-    /// What it had granted by then.
-    granted: u64,
-}
-
-/// What each of those that were alive should hold, by limit. It only guides: whether units move is a matter of what is
-/// spare.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Shares {
-    at: Time,
-    /// In the order of ids.
-    targets: Vec<(MemberId, Vec<u64>)>,
 }
 
 impl Pool {
@@ -95,7 +75,7 @@ impl Pool {
             whole,
             spare,
             members: Vec::new(),
-            turn: None,
+            turns: [None; 3],
             shares: None,
             buried: Vec::new(),
             paused_until: Time::ZERO,
@@ -129,11 +109,14 @@ impl Pool {
             Err(_) => return None,
         };
         self.hear(contract, place, report, now);
-        let targets = self.targets(place, now);
+        let (targets, asides) = self.targets(contract, place, now);
         let parts = contract.limits().enumerate().map(|(i, (_, meter))| {
             let member = &mut self.members[place];
             let lacking = targets[i].saturating_sub(member.held[i]);
+            // Those that are free first are for members of a higher priority.
+            let aside = self.spare[i].take(asides[i], Time::MAX);
             let part = self.spare[i].take(lacking, given_until(meter, now));
+            self.spare[i].merge(aside);
             // The end of a period is the same whoever dies when, and a part of a bucket is soon full.
             member.gets(i, &part, matches!(meter, Meter::Hold(_)));
             part
@@ -255,7 +238,7 @@ impl Pool {
             self.spare[i] = spare;
             self.shrink(i);
         }
-        (self.turn, self.shares) = (None, None);
+        (self.turns, self.shares) = ([None; 3], None);
         self.buried = members.iter().map(|member| (now, member.id)).collect();
         // A pause is no longer than it was.
         self.paused_until = moved(self.paused_until).min(now + self.paused_until.since(before));
@@ -358,6 +341,7 @@ impl Pool {
         // Calls of before may still be under way with the time-out of before.
         member.timeout = member.timeout.max(report.timeout);
         member.granted = report.granted;
+        member.priority = report.priority;
         member.demand.clone_from(&report.demand);
         member.demand.resize(limits, Demand::default());
         // So that it counts as alive below.
@@ -368,59 +352,6 @@ impl Pool {
     /// would be taken for one that holds what the copy was given.
     fn was_buried(&self, id: MemberId) -> bool {
         self.buried.iter().any(|(_, buried)| *buried == id)
-    }
-
-    /// What the member at `place` should hold. One that comes anew among many has its share when it is worked out next.
-    fn targets(&mut self, place: usize, now: Time) -> Vec<u64> {
-        if let Some(shares) = self.shares.as_ref().filter(|shares| now < shares.at + STEADY) {
-            let own = shares.targets.binary_search_by_key(&self.members[place].id, |(id, _)| *id);
-            return own.map_or_else(|_| vec![0; self.whole.len()], |own| shares.targets[own].1.clone());
-        }
-        // Nothing can be had of those who are not heard of; nor do they need anything.
-        let alive: Vec<usize> = (0..self.members.len()).filter(|&i| self.members[i].until > now).collect();
-        let first = self.whose_turn(&alive, now);
-        let own = alive.iter().position(|&i| i == place).unwrap_or(0);
-        let target = |limit: usize| {
-            let stuck: u64 = self
-                .members
-                .iter()
-                .filter(|member| member.until <= now)
-                .map(|member| member.held[limit])
-                .sum();
-            let demand = |i: usize| self.members[i].demand[limit];
-            let wants: Vec<u64> = alive.iter().map(|&i| demand(i).units).collect();
-            let need = demand(alive[first]).need;
-            divide_in_turn(self.whole[limit].saturating_sub(stuck), &wants, first, need)
-        };
-        let targets: Vec<Vec<u64>> = (0..self.whole.len()).map(target).collect();
-        let of = |place: usize| targets.iter().map(|target| target[place]).collect::<Vec<u64>>();
-        self.shares = (alive.len() > MANY).then(|| {
-            let targets = alive.iter().enumerate().map(|(place, &i)| (self.members[i].id, of(place)));
-            Shares { at: now, targets: targets.collect() }
-        });
-        of(own)
-    }
-
-    /// The place among those alive of the one whose turn it is.
-    fn whose_turn(&mut self, alive: &[usize], now: Time) -> usize {
-        let wants = |place: usize| self.members[place].demand.iter().any(|d| d.units > 0 || d.need > 0);
-        if let Some(turn) = self.turn
-            && let Some(first) = alive.iter().position(|&i| self.members[i].id == turn.member)
-            && wants(alive[first])
-        {
-            let served = self.members[alive[first]].granted > turn.granted;
-            if !served || now < turn.since + TURN {
-                return first;
-            }
-        }
-        // Whoever comes after, in the order of ids.
-        let last = self.turn.map_or(MemberId(0), |turn| turn.member);
-        let after = alive.iter().position(|&i| self.members[i].id > last).unwrap_or(0);
-        let next = (0..alive.len()).map(|i| (after + i) % alive.len()).find(|&i| wants(alive[i]));
-        let next = next.unwrap_or(after);
-        let member = &self.members[alive[next]];
-        self.turn = Some(Turn { member: member.id, since: now, granted: member.granted });
-        next
     }
 
     /// All units of a limit that are about.

@@ -1,3 +1,5 @@
+mod priorities;
+
 use super::*;
 use crate::{Decision, Limit, Outcome, Pacing, Quota, Terms, Why};
 
@@ -19,6 +21,7 @@ struct Client {
     id: MemberId,
     contract: Contract,
     quota: Quota,
+    priority: Priority,
     seq: u64,
     targets: Vec<u64>,
     resumes: u64,
@@ -27,7 +30,8 @@ struct Client {
 impl Client {
     fn new(contract: &Contract, id: MemberId) -> Self {
         let targets = vec![0; contract.limits().len()];
-        Self { id, contract: contract.clone(), quota: Quota::shared(contract), seq: 0, targets, resumes: 0 }
+        let (contract, quota) = (contract.clone(), Quota::shared(contract));
+        Self { id, contract, quota, priority: Priority::Normal, seq: 0, targets, resumes: 0 }
     }
 
     fn report(&mut self, now: Time) -> Report {
@@ -36,6 +40,7 @@ impl Client {
             seq: self.seq,
             ceded: self.quota.cede(&self.targets, now),
             demand: self.quota.demand(now),
+            priority: self.priority,
             granted: self.quota.granted(),
             timeout: TIMEOUT,
             paused_until: Time::ZERO,

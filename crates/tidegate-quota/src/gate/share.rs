@@ -1,13 +1,13 @@
 //! The gate of a quota that is shared with other processes: units come and go.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tidegate_core::{Allotment, Contract, Quota, Report, Time, Why};
 
 use super::{Gate, see_the_time};
 use crate::Clock;
 use crate::bell::Bell;
+use crate::ledger::Membership;
 
 impl Gate {
     /// A gate without units, that rings when it needs some.
@@ -17,7 +17,13 @@ impl Gate {
 
     /// What there is to report: gives up what it holds above `targets`. Of a pause, only one that is
     /// longer than the others were `told`: else nobody could end it.
-    pub(crate) fn draw_up(&self, seq: u64, targets: Option<&[u64]>, told: Time, timeout: Duration) -> Report {
+    pub(crate) fn draw_up(
+        &self,
+        seq: u64,
+        targets: Option<&[u64]>,
+        told: Time,
+        membership: &Membership,
+    ) -> Report {
         let mut state = self.shared.lock();
         let now = self.shared.clock.now();
         if seq == 1 && state.quota.head().is_none() {
@@ -30,8 +36,9 @@ impl Gate {
             seq,
             ceded,
             demand: state.quota.demand(now),
+            priority: membership.priority,
             granted: state.quota.granted(),
-            timeout,
+            timeout: membership.timeout,
             paused_until: state.quota.paused(now).filter(|until| *until > told).unwrap_or(Time::ZERO),
         }
     }

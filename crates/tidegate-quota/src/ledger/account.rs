@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tidegate_core::{Allotment, Time};
 
+use super::Membership;
 use crate::Gate;
 use crate::store::Visit;
 
@@ -65,7 +66,7 @@ impl Account {
     }
 
     /// The next report. Nothing may be reported again before it is answered.
-    pub(super) fn report(&mut self, partition: &str, timeout: Duration, leaves: bool) -> Visit {
+    pub(super) fn report(&mut self, partition: &str, membership: &Membership, leaves: bool) -> Visit {
         self.seq += 1;
         let none: Vec<u64>;
         let targets = match (&self.targets, leaves) {
@@ -75,7 +76,7 @@ impl Account {
             }
             (targets, _) => targets.as_ref(),
         };
-        let report = self.gate.draw_up(self.seq, targets.map(Vec::as_slice), self.told, timeout);
+        let report = self.gate.draw_up(self.seq, targets.map(Vec::as_slice), self.told, membership);
         Visit { partition: partition.into(), report, leaves }
     }
 

@@ -170,10 +170,10 @@ impl Desk {
                 Reply::Redefined { .. } | Reply::Unknown => return Ok(()),
             }
         }
-        let timeout = self.membership.timeout;
+        let membership = &self.membership;
         let joined = self.accounts.iter_mut().filter(|(_, account)| !account.is_new());
         let visits: Vec<Visit> =
-            joined.map(|(partition, account)| account.report(partition, timeout, true)).collect();
+            joined.map(|(partition, account)| account.report(partition, membership, true)).collect();
         self.exchange(member, &visits, true).map(drop)
     }
 
@@ -237,7 +237,7 @@ impl Desk {
     }
 
     fn reports(&mut self, now: Time) -> Vec<Visit> {
-        let timeout = self.membership.timeout;
+        let membership = &self.membership;
         let is_due = |account: &Account| account.due <= now + TOGETHER;
         let mut due: Vec<_> = self.accounts.iter_mut().filter(|(_, account)| is_due(account)).collect();
         if due.len() > MOST_VISITS {
@@ -247,7 +247,7 @@ impl Desk {
         let gates = lock(&self.gates);
         let reports = due.into_iter().map(|(partition, account)| {
             let leaves = !account.is_new() && account.may_be_forgotten(now) && gates.may_forget(partition);
-            account.report(partition, timeout, leaves)
+            account.report(partition, membership, leaves)
         });
         reports.collect()
     }
@@ -312,7 +312,7 @@ impl Desk {
     }
 
     fn join(&mut self) -> Result<(), StoreError> {
-        let Membership { quota, who, timeout, assume_idle } = &self.membership;
+        let Membership { quota, who, timeout, assume_idle, .. } = &self.membership;
         let (timeout, assume_idle) = (*timeout, *assume_idle);
         let join = Join { quota, definition: Some(&self.definition), who, timeout, assume_idle };
         let joined = if self.version == 0 {

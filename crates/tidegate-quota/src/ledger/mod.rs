@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tidegate_core::{Contract, MemberId, Time};
+use tidegate_core::{Contract, MemberId, Priority, Time};
 use tokio::sync::Notify;
 
 use self::desk::Desk;
@@ -30,6 +30,8 @@ pub struct Membership {
     pub timeout: Duration,
     /// The user vouches that nobody has used it lately.
     pub assume_idle: bool,
+    /// Whom its calls come before.
+    pub priority: Priority,
 }
 
 /// Does the exchanges for the gates of one process, until it is closed or dropped.

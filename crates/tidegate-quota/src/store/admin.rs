@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_core::{Contract, Limit, MemberId, Pool, Time};
+use tidegate_core::{Contract, Limit, MemberId, Pool, Priority, Reserve, Time};
 
 use super::books::{Books, check_name};
 use super::rows::{MemberRow, QuotaRow, Rows};
@@ -77,6 +77,8 @@ pub struct MemberView {
     pub silent_for: Duration,
     /// Its lease has ended: it is frozen, or cannot reach the store. It grants nothing.
     pub is_late: bool,
+    /// Whom it comes before.
+    pub priority: Priority,
     /// Units that it has leased, by limit, over all partitions.
     pub leased: Vec<u64>,
 }
@@ -197,6 +199,15 @@ impl Admin {
         self.set(quota, &before.with_limits(limits))
     }
 
+    /// The same, but for what is kept for calls of a higher priority.
+    ///
+    /// # Errors
+    /// As for [`set`](Self::set).
+    pub fn set_reserve(&mut self, quota: &str, reserve: Reserve) -> Result<(), StoreError> {
+        let before = self.show(quota)?.definition;
+        self.set(quota, &before.with_reserve(reserve))
+    }
+
     /// Lets nobody send anything for that long.
     ///
     /// # Errors
@@ -297,6 +308,7 @@ fn view(books: &mut Books, rows: &mut dyn Rows, name: String) -> Result<QuotaVie
     for (partition, pool) in rows.pools(&name)? {
         for holder in pool.members() {
             let Some(member) = members.iter_mut().find(|member| member.id == holder.id()) else { continue };
+            member.priority = holder.priority();
             member.leased.iter_mut().zip(holder.held()).for_each(|(sum, units)| *sum += units);
         }
         let mut own = limit_views(&contract);
@@ -330,6 +342,7 @@ impl MemberView {
             joined_ms: row.joined_ms,
             silent_for: now.since(row.seen),
             is_late: row.until <= now,
+            priority: Priority::default(),
             leased: vec![0; contract.limits().len()],
         }
     }

@@ -5,7 +5,9 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tidegate_core::{Contract, Limit, LimitError, Margins, Mode, Pacing, Rule, Terms, Unit, WallClock};
+use tidegate_core::{
+    Contract, Limit, LimitError, Margins, Mode, Pacing, Reserve, Rule, Terms, Unit, WallClock,
+};
 
 /// The limits of a quota, and the terms that shape what they compile to.
 ///
@@ -18,6 +20,8 @@ pub struct Definition {
     latency: Duration,
     clock_ppm: u32,
     granularity: Duration,
+    #[serde(default, skip_serializing_if = "no_reserve")]
+    reserve: Reserve,
 }
 
 /// A limit: its text, and what the text does not say.
@@ -50,7 +54,19 @@ impl Definition {
             latency: terms.latency,
             clock_ppm: terms.margins.clock_ppm,
             granularity: terms.margins.granularity,
+            reserve: terms.reserve,
         }
+    }
+
+    /// What is kept for calls of a higher priority.
+    pub fn reserve(&self) -> Reserve {
+        self.reserve
+    }
+
+    /// The same, but for what is kept.
+    #[must_use]
+    pub fn with_reserve(self, reserve: Reserve) -> Self {
+        Self { reserve, ..self }
     }
 
     /// Other limits on the same terms. What the text of a limit does not say (cost, margins) stays as it
@@ -91,6 +107,7 @@ impl Definition {
                 .map_or(Mode::Guaranteed, |counted_within| Mode::Estimated { counted_within }),
             latency: self.latency,
             wall,
+            reserve: self.reserve,
         }
     }
 
@@ -103,9 +120,10 @@ impl Definition {
     }
 
     /// Whether a job that says this can share a quota that is `other`. The latency is a guess, about
-    /// which nobody has to agree.
+    /// which nobody has to agree; nor has a job to say what is kept for others.
     pub fn agrees(&self, other: &Self) -> bool {
-        *self == Self { latency: self.latency, ..other.clone() }
+        let reserve = if self.reserve.is_none() { other.reserve } else { self.reserve };
+        Self { reserve, ..self.clone() } == Self { latency: self.latency, ..other.clone() }
     }
 
     /// Whether one of the limits follows a calendar.
@@ -121,7 +139,8 @@ impl Definition {
             None if declared.limit.contains(' ') => format!("--rate '{}'", declared.limit),
             None => format!("--rate {}", declared.limit),
         });
-        flags.collect::<Vec<_>>().join(" ")
+        let reserve = (!self.reserve.is_none()).then(|| format!("--reserve {}", self.reserve));
+        flags.chain(reserve).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -203,15 +222,20 @@ impl fmt::Display for Definition {
                 write!(f, " (linger {linger:?})")?;
             }
         }
-        match self.counted_within {
-            Some(within) => write!(f, ", estimated: counted within {within:?}"),
-            None => Ok(()),
+        if let Some(within) = self.counted_within {
+            write!(f, ", estimated: counted within {within:?}")?;
         }
+        if self.reserve.is_none() { Ok(()) } else { write!(f, ", reserve {}", self.reserve) }
     }
 }
 
 fn one() -> NonZeroU64 {
     NonZeroU64::MIN
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn no_reserve(reserve: &Reserve) -> bool {
+    reserve.is_none()
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
@@ -241,7 +265,8 @@ mod tests {
             Limit::concurrency(two).with_linger(ms(40)),
         ];
         let mode = Mode::Estimated { counted_within: ms(30) };
-        let terms = Terms { mode, latency: ms(70), ..Terms::default() };
+        let reserve = "high=5%".parse().unwrap();
+        let terms = Terms { mode, latency: ms(70), reserve, ..Terms::default() };
         let definition = Definition::new(&limits, &terms);
         let text = serde_json::to_string(&definition).unwrap();
         let back: Definition = serde_json::from_str(&text).unwrap();
@@ -250,6 +275,8 @@ mod tests {
         assert_eq!(back.terms(None), terms);
         let slower = Definition { latency: ms(900), ..definition.clone() };
         assert!(slower.agrees(&definition));
+        assert!(definition.clone().with_reserve(Reserve::NONE).agrees(&definition));
+        assert!(!definition.agrees(&definition.clone().with_reserve(Reserve::NONE)));
         assert!(!Definition { counted_within: None, ..definition.clone() }.agrees(&definition));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_core::{Pacing, Terms, Time};
+use tidegate_core::{Pacing, Priority, Terms, Time};
 use tidegate_quota::store::{HeldFor, Join, Redis, Store, Who};
 use tidegate_quota::{Membership, Partitions};
 use tokio::time::sleep;
@@ -216,7 +216,13 @@ fn store(world: &World) -> Redis {
 fn unvouched(world: &World) -> Partitions {
     let contract = definition(&["100/s"]).contract(Pacing::Burst, Terms::default().wall).unwrap();
     let who = Who::this("a test");
-    let membership = Membership { quota: QUOTA.to_owned(), who, timeout: TIMEOUT, assume_idle: false };
+    let membership = Membership {
+        quota: QUOTA.to_owned(),
+        who,
+        timeout: TIMEOUT,
+        assume_idle: false,
+        priority: Priority::Normal,
+    };
     Partitions::shared(&contract, Box::new(store(world)), membership).unwrap()
 }
 

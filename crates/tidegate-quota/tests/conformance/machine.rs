@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use tidegate_core::Outcome;
+use tidegate_core::{Outcome, Priority};
 use tidegate_quota::store::{Admin, HeldFor, Machine, Sqlite, Store, StoreError, Who};
 use tidegate_quota::{Clock, Gate, Membership, Partitions};
 use tokio::time::sleep;
@@ -115,7 +115,13 @@ on_every_store_of_a_machine!(
 );
 
 fn membership(assume_idle: bool) -> Membership {
-    Membership { quota: QUOTA.to_owned(), who: Who::this("a test"), timeout: TIMEOUT, assume_idle }
+    Membership {
+        quota: QUOTA.to_owned(),
+        who: Who::this("a test"),
+        timeout: TIMEOUT,
+        assume_idle,
+        priority: Priority::Normal,
+    }
 }
 
 /// Where the folder goes with the container, a name that was never seen may be one that was lost.

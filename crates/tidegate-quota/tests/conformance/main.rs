@@ -9,6 +9,7 @@ mod contract;
 mod forgets;
 mod life;
 mod machine;
+mod priority;
 #[expect(dead_code, reason = "what kills servers is for other tests")]
 #[path = "../support/redis.rs"]
 mod server;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use tidegate_core::{Contract, Costs, Limit, MemberId, Outcome, Pacing, Terms, Time};
+use tidegate_core::{Contract, Costs, Limit, MemberId, Outcome, Pacing, Priority, Terms, Time};
 use tidegate_quota::store::{
     Admin, Definition, Exchange, Join, Joined, Machine, Memory, Redis, RedisAddress, Reply, Sqlite, Store,
     StoreError, Who,
@@ -172,11 +172,25 @@ impl World {
         contract: &Contract,
         assume_idle: bool,
     ) -> Result<Process, StoreError> {
+        self.join(quota, contract, assume_idle, Priority::Normal)
+    }
+
+    pub(crate) fn process_of(&self, priority: Priority, contract: &Contract) -> Process {
+        self.join(QUOTA, contract, false, priority).unwrap()
+    }
+
+    fn join(
+        &self,
+        quota: &str,
+        contract: &Contract,
+        assume_idle: bool,
+        priority: Priority,
+    ) -> Result<Process, StoreError> {
         let wire = Wire::new(self.store());
         // On a server a name that was never seen is held at first, which is a test of its own.
         let assume_idle = assume_idle || !self.knows_the_dead();
-        let membership =
-            Membership { quota: quota.to_owned(), who: Who::this("a test"), timeout: TIMEOUT, assume_idle };
+        let who = Who::this("a test");
+        let membership = Membership { quota: quota.to_owned(), who, timeout: TIMEOUT, assume_idle, priority };
         let partitions = Partitions::shared(contract, Box::new(wire.clone()), membership)?;
         Ok(Process { partitions, wire, place: self.place.clone(), frozen: Rc::new(RefCell::new(false)) })
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 
-use super::sections::{AuthSection, FleetSection};
+use super::sections::{AuthSection, FleetSection, ReserveSection};
 
 /// A job as it is written, nothing checked but its form. Every field is optional here; what is
 /// missing or wrong together is said by [`Job::from_file`](super::Job::from_file).
@@ -124,8 +124,10 @@ pub struct QuotaSection {
     /// Whether the provider counts the tokens that a call took, not those that it could have taken; by
     /// default as the provider's preset says, else no.
     pub refund: Option<bool>,
-    /// What is reserved of tokens: `bound`, or `p99` of what answers took.
-    pub reserve: Option<String>,
+    /// What is reserved of tokens for a call, and of the limits for calls of a higher priority.
+    pub reserve: Option<ReserveSection>,
+    /// `high`, `normal` or `low`: whom of those that share the quota the job comes before.
+    pub priority: Option<String>,
     /// The most tokens of an answer whose call sets no limit.
     pub max_output_tokens: Option<u64>,
     /// The most tokens that one image, audio or file takes.

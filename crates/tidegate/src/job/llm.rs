@@ -39,7 +39,7 @@ pub(super) fn per_minute(quota: &QuotaSection, refunds: bool) -> Result<Vec<(Lim
 
 /// What is declared of tokens beyond what bodies say.
 pub(super) fn token_spec(quota: &QuotaSection) -> Result<TokenSpec, JobError> {
-    let learn = match quota.reserve.as_deref() {
+    let learn = match quota.reserve.as_ref().and_then(|reserve| reserve.tokens()) {
         None | Some("bound") => false,
         Some("p99") => true,
         Some(other) => {

@@ -24,7 +24,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use http::header::HeaderName;
 use tidegate_core::feedback::Dialects;
-use tidegate_core::{Contract, Limit, Mode, Pacing, Rule, Terms, Time, WallClock};
+use tidegate_core::{Contract, Limit, Mode, Pacing, Priority, Reserve, Rule, Terms, Time, WallClock};
 use tidegate_quota::Clock;
 
 pub use self::charges::CostSpec;
@@ -38,7 +38,7 @@ use self::identity::Identity;
 pub use self::kept::KeptJob;
 use self::limits::{learns, limits, mode};
 pub use self::plan::{Held, HeldFor, Plan, Prepared, new_id};
-pub use self::sections::{AuthSection, FleetSection, OAuth2Section};
+pub use self::sections::{AuthSection, FleetSection, OAuth2Section, ReserveSection};
 pub(crate) use self::state::State;
 pub use self::store::{SharedStore, StoreSpec};
 use self::values::{duration, http_options, request_spec, retry_policy};
@@ -96,6 +96,10 @@ pub struct Job {
     pub quota: Option<String>,
     /// Who shares it.
     pub store: StoreSpec,
+    /// Whom of those the job comes before.
+    pub priority: Priority,
+    /// What is kept of the limits for those of a higher priority.
+    pub reserve: Reserve,
     /// Rows with different values of this template count against different quotas.
     pub partition: Option<String>,
     /// How sends are spread.
@@ -282,6 +286,8 @@ impl Job {
             prices,
             max_cost,
             quota: quota.name.clone(),
+            priority: values::priority(&quota)?,
+            reserve: values::reserve(&quota, &store)?,
             store,
             partition: quota.partition.clone(),
             mode: mode(&quota)?,
@@ -355,7 +361,8 @@ impl Job {
         let at_zero = unix.saturating_sub(clock.now().since(Time::ZERO));
         let at_zero = i64::try_from(at_zero.as_nanos()).unwrap_or(i64::MAX);
         let wall = Some(WallClock::new(at_zero, CLOCK_SKEW));
-        let terms = Terms { mode: self.mode, latency: self.latency, wall, ..Terms::default() };
+        let (mode, latency, reserve) = (self.mode, self.latency, self.reserve);
+        let terms = Terms { mode, latency, wall, reserve, ..Terms::default() };
         let contract = Contract::new(&self.limits, self.pacing, terms)?;
         Ok(if self.learns { contract.learning() } else { contract })
     }

@@ -280,6 +280,7 @@ fn membership(quota: String, job: &Job) -> Membership {
         who: Who::this(what_it_does(job)),
         timeout: job.http.call_timeout + GIVEN_UP,
         assume_idle: job.assume_idle,
+        priority: job.priority,
     }
 }
 

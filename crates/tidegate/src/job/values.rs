@@ -5,11 +5,11 @@ use std::time::Duration;
 use http::header::{AUTHORIZATION, HeaderName};
 use http::{StatusCode, Uri};
 
-use tidegate_core::Pacing;
+use tidegate_core::{Pacing, Priority, Reserve};
 
 use super::{
     AuthSection, FlagOrWord, JobError, OAuth2Section, OutputSection, ProbeSpec, QuotaSection, RequestSection,
-    RetrySection, SignSection, StatusOrWord, StopPolicy,
+    ReserveSection, RetrySection, SignSection, StatusOrWord, StopPolicy, StoreSpec,
 };
 use crate::auth::{AuthSpec, OAuth2, Secret, TokenSource};
 use crate::http::{Http2, Options};
@@ -89,6 +89,23 @@ pub(super) fn statuses(
     let Some(list) = list else { return Ok(default) };
     Accept::parse(&list.iter().map(ToString::to_string).collect::<Vec<_>>())
         .map_err(|message| JobError::value(field, message))
+}
+
+/// Whom the job comes before.
+pub(super) fn priority(quota: &QuotaSection) -> Result<Priority, JobError> {
+    let priority = quota.priority.as_deref().map(str::parse).transpose();
+    Ok(priority.map_err(|message| JobError::value("quota.priority", message))?.unwrap_or_default())
+}
+
+/// What is kept for calls of a higher priority.
+pub(super) fn reserve(quota: &QuotaSection, store: &StoreSpec) -> Result<Reserve, JobError> {
+    let reserve = quota.reserve.as_ref().map_or(Ok(Reserve::NONE), ReserveSection::kept)?;
+    if !reserve.is_none() && matches!(store, StoreSpec::Memory) {
+        let message = "a quota in memory is shared with nobody for whom something could be kept";
+        return Err(JobError::value("quota.reserve", message)
+            .hinting("store = \"sqlite\", or an address: redis://HOST:PORT/DB"));
+    }
+    Ok(reserve)
 }
 
 /// How sends are spread.

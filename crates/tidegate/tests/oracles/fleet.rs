@@ -33,6 +33,8 @@ pub(crate) struct Fleet<'a> {
     /// is off by so much at most.
     pub(crate) apart_ppm: Option<i64>,
     pub(crate) trouble: Option<Trouble>,
+    /// Each life of a process has another priority.
+    pub(crate) ranked: bool,
     pub(crate) calls: u64,
     pub(crate) seed: u64,
     /// The provider's clock at our time 0, in nanoseconds since 1970, where that matters.

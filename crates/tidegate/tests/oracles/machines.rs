@@ -52,6 +52,7 @@ fn a_thousand(limit: &str, calls: u64, trouble: Option<Trouble>) -> (f64, f64, O
         drift_ppm: APART_PPM,
         apart_ppm: Some(APART_PPM),
         trouble,
+        ranked: false,
         calls,
         seed: seed(),
         unix_ns: 0,

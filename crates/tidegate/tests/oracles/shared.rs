@@ -48,7 +48,9 @@ pub(crate) fn adverse(
     rng: &mut Rng,
 ) -> Outcomes {
     let seed = rng.u64(..);
-    let contract = case.contract(pacing);
+    let reserve = ["high=0%", "high=10%,normal=20%"][rng.usize(..2)].parse().unwrap();
+    let terms = Terms { reserve, ..*case.contract(pacing).terms() };
+    let contract = Contract::new(&case.limits, pacing, terms).unwrap();
     let network = case.network(Network::adverse(case.window, rng));
     let silence = Pool::silence(&contract, Time::ZERO).as_nanos() as u64;
     // Of a bucket that fills slowly, who dies before it has filled leaves an empty one.
@@ -72,6 +74,7 @@ pub(crate) fn adverse(
         drift_ppm: drifts[rng.usize(..3)],
         apart_ppm,
         trouble: Some(trouble),
+        ranked: true,
         calls,
         seed,
         unix_ns: 0,
@@ -128,6 +131,7 @@ fn a_late_copy_of_a_join_raises_nobody() {
             drift_ppm,
             apart_ppm: None,
             trouble: Some(Trouble { every: 10 * SECOND, lost: 5, delay: 1_500 * MS, loses: 0 }),
+            ranked: false,
             calls: 1_500,
             seed: 17_527_608_275_704_024_776,
             unix_ns: 0,
@@ -152,6 +156,7 @@ fn together(case: &Case, members: usize, pacing: Pacing, calls: u64) -> (f64, Ve
         drift_ppm: 0,
         apart_ppm: None,
         trouble: None,
+        ranked: false,
         calls,
         seed: seed(),
         unix_ns: 0,
@@ -230,6 +235,7 @@ fn a_call_that_is_heavier_than_a_fair_share_gets_its_turn() {
                 drift_ppm: 0,
                 apart_ppm: None,
                 trouble,
+                ranked: false,
                 calls: 10_000,
                 seed: rng.u64(..),
                 unix_ns: 0,
@@ -284,6 +290,7 @@ fn midnight_is_the_same_for_all() {
                 delay: 100 * MS,
                 loses: 0,
             }),
+            ranked: true,
             // More than a day has, though one in seven that are granted may not be sent.
             calls: 100,
             seed: rng.u64(..),

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tidegate_core::{Allotment, Demand, MemberId, Part, Pool, Time};
+use tidegate_core::{Allotment, Demand, MemberId, Part, Pool, Priority, Time};
 
 use super::frame::{Frame, NEVER, micros};
 use super::server::Fields;
 
 /// The fields of a pool's own: its numbers, ids that are over, and what was found to be fair among many.
-const HEAD: &str = "pool";
+const HEAD: &str = "pool.2";
 const BURIED: &str = "buried";
 const SHARES: &str = "shares";
 
@@ -21,7 +21,7 @@ struct Image {
     whole: Vec<u64>,
     spare: Vec<Part>,
     members: Vec<MemberImage>,
-    turn: Option<TurnImage>,
+    turns: [Option<TurnImage>; 3],
     #[serde(default, skip_serializing_if = "Option::is_none")]
     shares: Option<SharesImage>,
     buried: Vec<(Time, MemberId)>,
@@ -39,6 +39,7 @@ struct MemberImage {
     latest: Vec<Time>,
     resting: Vec<Vec<(Time, u64)>>,
     demand: Vec<Demand>,
+    priority: Priority,
     granted: u64,
     seq: u64,
     answer: Allotment,
@@ -58,6 +59,7 @@ struct TurnImage {
 struct SharesImage {
     at: Time,
     targets: Vec<(MemberId, Vec<u64>)>,
+    asides: Vec<Vec<u64>>,
 }
 
 /// A pool's two hashes, as fields with their texts.
@@ -72,13 +74,15 @@ pub(super) fn write(pool: &Pool, frame: Frame) -> Result<Written, serde_json::Er
     head.time(image.now);
     head.time(image.paused_until);
     head.number(image.resumes);
-    match image.turn {
-        Some(turn) => {
-            head.number(turn.member.0);
-            head.time(turn.since);
-            head.number(turn.granted);
+    for turn in image.turns {
+        match turn {
+            Some(turn) => {
+                head.number(turn.member.0);
+                head.time(turn.since);
+                head.number(turn.granted);
+            }
+            None => [0, 0, 0].into_iter().for_each(|none| head.number(none)),
         }
-        None => [0, 0, 0].into_iter().for_each(|none| head.number(none)),
     }
     head.number(image.members.len() as u64);
     // When the first of them can be over: the script looks at all of them for that at once.
@@ -97,19 +101,23 @@ pub(super) fn write(pool: &Pool, frame: Frame) -> Result<Written, serde_json::Er
         buried.number(id.0);
     }
     let mut pool = vec![(HEAD.to_owned(), head.text), (BURIED.to_owned(), buried.text)];
-    if let Some(SharesImage { targets, .. }) = &image.shares {
+    if let Some(SharesImage { targets, asides, .. }) = &image.shares {
+        let mut left = Words::new(frame);
+        asides.iter().flatten().for_each(|units| left.number(*units));
         let numbers = |(id, targets): &(MemberId, Vec<u64>)| {
             let mut words = Words::new(frame);
             [id.0].iter().chain(targets).for_each(|number| words.number(*number));
             format!(";{}", words.text)
         };
-        pool.push((SHARES.to_owned(), targets.iter().map(numbers).collect()));
+        let shares = left.text + &targets.iter().map(numbers).collect::<String>();
+        pool.push((SHARES.to_owned(), shares));
     }
     let mut holders = Vec::new();
     for member in &image.members {
         let mut sum = Words::new(frame);
         sum.time(member.until);
         sum.number(micros(member.timeout));
+        sum.number(member.priority.rank() as u64);
         sum.number(member.granted);
         for i in 0..image.whole.len() {
             sum.number(member.held[i]);
@@ -121,6 +129,7 @@ pub(super) fn write(pool: &Pool, frame: Frame) -> Result<Written, serde_json::Er
         words.time(member.until);
         words.number(micros(member.timeout));
         words.number(member.seq);
+        words.number(member.priority.rank() as u64);
         words.number(member.granted);
         words.number(u64::from(member.resized));
         for i in 0..image.whole.len() {
@@ -149,14 +158,19 @@ pub(super) fn write(pool: &Pool, frame: Frame) -> Result<Written, serde_json::Er
 pub(super) fn read(pool: &Fields, holders: &Fields, frame: Frame) -> Option<Pool> {
     let mut head = Numbers::new(pool.get(HEAD)?, frame);
     let (now, paused_until, resumes) = (head.time()?, head.time()?, head.number()?);
-    let turn = TurnImage { member: MemberId(head.number()?), since: head.time()?, granted: head.number()? };
+    let mut turns = [None, None, None];
+    for turn in &mut turns {
+        let image =
+            TurnImage { member: MemberId(head.number()?), since: head.time()?, granted: head.number()? };
+        *turn = (image.member.0 != 0).then_some(image);
+    }
     let (members, _next_over, shares_at) = (head.number()?, head.number()?, head.number()?);
     let mut image = Image {
         now,
         whole: Vec::new(),
         spare: Vec::new(),
         members: Vec::new(),
-        turn: (turn.member.0 != 0).then_some(turn),
+        turns,
         shares: None,
         buried: Vec::new(),
         paused_until,
@@ -174,13 +188,17 @@ pub(super) fn read(pool: &Fields, holders: &Fields, frame: Frame) -> Option<Pool
         image.buried.push((since, MemberId(buried.number()?)));
     }
     if shares_at > 0 {
-        let shares = pool.get(SHARES)?.split(';').skip(1).map(|text| {
+        let mut shares = pool.get(SHARES)?.split(';');
+        let mut left = Numbers::new(shares.next()?, frame);
+        let asides = Priority::ALL.map(|_| (0..limits).map(|_| left.number()).collect::<Option<_>>());
+        let asides = asides.into_iter().collect::<Option<_>>()?;
+        let shares = shares.map(|text| {
             let mut words = Numbers::new(text, frame);
             let id = MemberId(words.number()?);
             Some((id, (0..limits).map(|_| words.number()).collect::<Option<Vec<u64>>>()?))
         });
-        image.shares =
-            Some(SharesImage { at: frame.time(shares_at), targets: shares.collect::<Option<_>>()? });
+        let targets = shares.collect::<Option<_>>()?;
+        image.shares = Some(SharesImage { at: frame.time(shares_at), targets, asides });
     }
     for (id, text) in holders {
         image.members.push(member(id, &mut Numbers::new(text, frame), limits)?);
@@ -199,6 +217,7 @@ fn member(id: &str, words: &mut Numbers, limits: usize) -> Option<MemberImage> {
         until: words.time()?,
         timeout: Duration::from_micros(words.number()?),
         seq: words.number()?,
+        priority: *Priority::ALL.get(usize::try_from(words.number()?).ok()?)?,
         granted: words.number()?,
         resized: words.number()? != 0,
         held: Vec::new(),

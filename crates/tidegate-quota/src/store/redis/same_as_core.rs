@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tidegate_core::{
-    Allotment, Contract, Demand, LEASE, Limit, Margins, MemberId, Part, Pool, Report, Returns, Terms, Time,
+    Allotment, Contract, Demand, LEASE, Limit, Margins, MemberId, Part, Pool, Priority, Report, Reserve,
+    Returns, Terms, Time,
 };
 
 use super::frame::{self, Frame, NEVER};
@@ -54,7 +55,9 @@ impl Pair {
             limits.map(|text| text.split(", ").map(|l| l.parse::<Limit>().unwrap()).collect::<Vec<_>>());
         // Without parts of a microsecond: what is due just now would be so here and not there.
         let margins = Margins { clock_ppm: 0, ..Margins::default() };
-        let terms = Terms { margins, ..Terms::default() };
+        let reserve = [Reserve::NONE, "high=5%".parse().unwrap(), "high=10%,normal=20%".parse().unwrap()];
+        let reserve = reserve[usize::try_from(seed % 3).unwrap()];
+        let terms = Terms { margins, reserve, ..Terms::default() };
         let definitions = limits.map(|limits| Definition::new(&limits, &terms));
         let now = micros(&store);
         let frame = Frame::around(now);
@@ -226,6 +229,7 @@ impl Pair {
             seq: member.seqs[partition],
             ceded: if member.seqs[partition] == 1 { Vec::new() } else { ceded },
             demand,
+            priority: Priority::ALL[dice.usize(0..3)],
             granted: dice.u64(0..1_000),
             timeout: member.timeout,
             paused_until: if dice.usize(0..40) == 0 { date(dice) } else { Time::ZERO },
@@ -332,7 +336,9 @@ fn same_allotment(text: &str, expected: &Allotment, frame: Frame, now: u64) {
 fn parse(text: &str, frame: Frame, now: u64, contract: &Contract) -> Report {
     let mut words = text.split(' ').map(|word| word.parse::<u64>().unwrap());
     let mut number = || words.next().unwrap();
-    let (seq, granted, timeout, pause) = (number(), number(), number(), number());
+    let (seq, rank) = (number(), number());
+    let (granted, timeout, pause) = (number(), number(), number());
+    let priority = Priority::ALL[usize::try_from(rank).unwrap()];
     let grids = contract.limits().map(|(_, meter)| match meter.returns(Time::ZERO, Time::ZERO) {
         Returns::After(hold) => frame::micros(hold) / 256,
         Returns::Bucket { .. } => 1,
@@ -355,7 +361,8 @@ fn parse(text: &str, frame: Frame, now: u64, contract: &Contract) -> Report {
     });
     let demand = demand.collect();
     let paused_until = if pause > 0 { frame.time(now + pause) } else { Time::ZERO };
-    Report { seq, ceded, demand, granted, timeout: Duration::from_micros(timeout), paused_until }
+    let timeout = Duration::from_micros(timeout);
+    Report { seq, ceded, demand, priority, granted, timeout, paused_until }
 }
 
 fn micros(store: &Redis) -> u64 {

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use tidegate_core::{Allotment, Contract, Meter, Pacing, Part, Report, Returns, Rule, Time};
+use tidegate_core::{
+    Allotment, Contract, Meter, Pacing, Part, Priority, Report, Reserve, Returns, Rule, Time,
+};
 
 use super::frame::{self, Frame, NEVER, micros};
 use super::image::Words;
@@ -41,8 +43,7 @@ impl Spelled {
         let mut limits = String::new();
         for (limit, meter) in contract.limits() {
             // The text of a limit has 10^12 at most, and Lua counts to 2^53.
-            let units = meter.greatest_cost();
-            spell(&mut limits, units, limit.rule(), meter, frame, frame.time(now));
+            spell(&mut limits, limit.rule(), meter, contract.terms().reserve, frame, frame.time(now));
         }
         Ok(Self { version, limits })
     }
@@ -57,16 +58,23 @@ pub(super) fn contract(quota: &str, definition: &Definition, frame: Frame) -> Re
     contract.map_err(|source| StoreError::Limit { quota: quota.to_owned(), source })
 }
 
-fn spell(text: &mut String, units: u64, rule: &Rule, meter: &Meter, frame: Frame, now: Time) {
+fn spell(text: &mut String, rule: &Rule, meter: &Meter, reserve: Reserve, frame: Frame, now: Time) {
+    let units = meter.greatest_cost();
+    let kept = |priority| reserve.kept_from(priority, units);
+    let (whole, normal, low) = (units, kept(Priority::Normal), kept(Priority::Low));
     let _ = match meter.returns(now - Duration::from_secs(3_000), now + AHEAD) {
         Returns::After(hold) => {
             let concurrency = u8::from(matches!(rule, Rule::Concurrency { .. }));
-            write!(text, "H {units} {} {concurrency};", micros(hold))
+            write!(text, "H {whole} {normal} {low} {} {concurrency};", micros(hold))
         }
-        Returns::Bucket { silence, lag } => write!(text, "P {units} {} {};", micros(silence), micros(lag)),
+        Returns::Bucket { silence, lag } => {
+            write!(text, "P {whole} {normal} {low} {} {};", micros(silence), micros(lag))
+        }
         Returns::Steps(steps) => {
             let mut words = Words::new(frame);
-            words.number(units);
+            for units in [whole, normal, low] {
+                words.number(units);
+            }
             words.number(steps.len() as u64);
             for (counted_by, end) in steps {
                 // The one rounded down, the other up.
@@ -82,6 +90,7 @@ fn spell(text: &mut String, units: u64, rule: &Rule, meter: &Meter, frame: Frame
 pub(super) fn report(report: &Report, written: Time) -> String {
     let mut words = Words::new(Frame::around(0));
     words.number(report.seq);
+    words.number(report.priority.rank() as u64);
     words.number(report.granted);
     // Sums of it have to be exact, too.
     words.number(micros(report.timeout).min(NEVER / 16));
@@ -155,6 +164,6 @@ mod tests {
             paused_until: WRITTEN + Duration::from_secs(4),
             ..Report::default()
         };
-        assert_eq!(super::report(&report, WRITTEN), "3 0 1000000 4002001 1 7 2 0 1 2001001 2 0");
+        assert_eq!(super::report(&report, WRITTEN), "3 1 0 1000000 4002001 1 7 2 0 1 2001001 2 0");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_core::{Report, Time};
+use tidegate_core::{Priority, Report, Time};
 
 use super::{Fleet, Kind, Message, Process, World};
 use crate::network::{MS, SECOND};
@@ -53,6 +53,7 @@ impl World<'_> {
             seq: process.seq,
             ceded: process.quota.cede(&process.targets, time),
             demand: process.quota.demand(time),
+            priority: if fleet.ranked { Priority::ALL[process.id.0 as usize % 3] } else { Priority::Normal },
             granted: process.quota.granted(),
             timeout: Self::timeout(fleet),
             paused_until: Time::ZERO,

@@ -12,7 +12,7 @@ local function read_limits(text)
   local limits = {}
   for kind, rest in string.gmatch(text, '(%u) ([^;]*);') do
     local read = reader(rest)
-    local limit = { kind = kind, whole = read() }
+    local limit = { kind = kind, whole = read(), kept = { 0, read(), read() } }
     if kind == 'H' then
       limit.hold, limit.concurrency = read(), read() == 1
       limit.grid = math.max(math.floor(limit.hold / 256), 1)
@@ -42,7 +42,7 @@ end
 
 local function read_report(text, now, limits)
   local read = reader(text)
-  local report = { seq = read(), granted = read(), timeout = read(), ceded = {}, demand = {} }
+  local report = { seq = read(), rank = read(), granted = read(), timeout = read(), ceded = {}, demand = {} }
   local pause = read()
   report.paused = pause > 0 and math.min(now + pause, NEVER) or 0
   for i = 1, read() do
@@ -73,7 +73,7 @@ end
 -- A pool, or nothing if some of it is gone. One that is not listed was forgotten with all the others.
 local function open_pool(key, holders, partition, limits, held, now)
   local is_listed = redis.call('SISMEMBER', KEYS[4], partition) == 1
-  local head = is_listed and redis.call('HGET', key, 'pool')
+  local head = is_listed and redis.call('HGET', key, 'pool.2')
   if is_listed and not head then
     return nil
   end
@@ -102,7 +102,7 @@ local function store_pool(pool, partition, now)
       redis.call('HDEL', pool.holders, unpack(pool.gone, i, last))
     end
   end
-  local fields = { 'pool', pool_text(pool) }
+  local fields = { 'pool.2', pool_text(pool) }
   local function field(name, text)
     fields[#fields + 1] = name
     fields[#fields + 1] = text

@@ -1,7 +1,7 @@
 -- What a pool knows of a member: core's `Member`.
 
 local function new_member(id, limits)
-  local member = { id = id, till = 0, timeout = 0, seq = 0, granted = 0, resized = 0 }
+  local member = { id = id, till = 0, timeout = 0, seq = 0, rank = 0, granted = 0, resized = 0 }
   for i = 1, #limits do
     member[i] = { held = 0, latest = 0, demand = 0, need = 0, resting = {} }
   end
@@ -12,7 +12,7 @@ local function read_member(id, text, limits)
   local read = reader(text)
   local member = new_member(id, limits)
   member.till, member.timeout, member.seq = read(), read(), read()
-  member.granted, member.resized = read(), read()
+  member.rank, member.granted, member.resized = read(), read(), read()
   for i = 1, #limits do
     local own = member[i]
     own.held, own.latest, own.demand, own.need = read(), read(), read(), read()
@@ -37,7 +37,8 @@ end
 
 local function member_text(member)
   local put, text = writer()
-  put(member.till) put(member.timeout) put(member.seq) put(member.granted) put(member.resized)
+  put(member.till) put(member.timeout) put(member.seq)
+  put(member.rank) put(member.granted) put(member.resized)
   for _, own in ipairs(member) do
     put(own.held) put(own.latest) put(own.demand) put(own.need)
     put_dates(put, own.resting)

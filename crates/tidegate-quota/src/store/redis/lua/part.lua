@@ -1,6 +1,6 @@
 -- Core's `Pool`, line by line, where its rows are: see crates/tidegate-core/src/pool/.
 --
--- A pool is two hashes. In the one are its own numbers (`pool`), ids that are over (`buried`), what was found to be fair
+-- A pool is two hashes. In the one are its own numbers (`pool.2`), ids that are over (`buried`), what was found to be fair
 -- (`shares`), and of each member what is needed when all are looked at; in the other all of each member. Most exchanges
 -- look at one member only: how much all hold is kept as a sum, and before `next_over` none can be over.
 --
@@ -8,7 +8,8 @@
 -- and said is decimal text, written by %.0f.
 
 local NEVER = 9007199254740991 -- 2^53 - 1: in the year 2255
-local LEASE, REMEMBERED, TURN, FEW, MANY, STEADY = 3000000, 600000000, 1000000, 8, 32, 100000
+local LEASE, REMEMBERED, TURN, FEW = 3000000, 600000000, 1000000, 8
+local MANY, STEADY, AT_FIRST, RANKS = 32, 100000, 32, 3
 
 -- Numbers of a text, one after the other.
 local function reader(text)

@@ -2,9 +2,12 @@
 
 local function new_pool(limits, held_until, now)
   local pool = {
-    now = 0, paused = 0, resumes = 0, turn = 0, since = 0, turn_granted = 0,
+    now = 0, paused = 0, resumes = 0, turns = {},
     count = 0, next_over = NEVER, shares_at = 0, sums = {},
   }
+  for rank = 1, RANKS do
+    pool.turns[rank] = { member = 0, since = 0, granted = 0 }
+  end
   for i, limit in ipairs(limits) do
     pool[i] = { whole = limit.whole, held = 0, spare = { units = limit.whole } }
     if held_until > now then
@@ -15,9 +18,11 @@ local function new_pool(limits, held_until, now)
 end
 
 local function read_pool(text)
-  local read, pool = reader(text), {}
+  local read, pool = reader(text), { turns = {} }
   pool.now, pool.paused, pool.resumes = read(), read(), read()
-  pool.turn, pool.since, pool.turn_granted = read(), read(), read()
+  for rank = 1, RANKS do
+    pool.turns[rank] = { member = read(), since = read(), granted = read() }
+  end
   pool.count, pool.next_over, pool.shares_at = read(), read(), read()
   for i = 1, read() do
     pool[i] = { whole = read(), held = read(), spare = { units = read() } }
@@ -29,7 +34,9 @@ end
 local function pool_text(pool)
   local put, text = writer()
   put(pool.now) put(pool.paused) put(pool.resumes)
-  put(pool.turn) put(pool.since) put(pool.turn_granted)
+  for _, turn in ipairs(pool.turns) do
+    put(turn.member) put(turn.since) put(turn.granted)
+  end
   put(pool.count) put(pool.next_over) put(pool.shares_at)
   put(#pool)
   for _, own in ipairs(pool) do
@@ -42,7 +49,7 @@ end
 -- What is needed of each member when all are looked at.
 local function sum_text(member)
   local put, text = writer()
-  put(member.till) put(member.timeout) put(member.granted)
+  put(member.till) put(member.timeout) put(member.rank) put(member.granted)
   for _, own in ipairs(member) do
     put(own.held) put(own.demand) put(own.need)
   end
@@ -58,7 +65,7 @@ local function sums(pool, limits)
       local id = tonumber(flat[i])
       if id then
         local read = reader(flat[i + 1])
-        local sum = { id = id, till = read(), timeout = read(), granted = read() }
+        local sum = { id = id, till = read(), timeout = read(), rank = read(), granted = read() }
         for n = 1, #limits do
           sum[n] = { held = read(), demand = read(), need = read() }
         end
@@ -168,7 +175,7 @@ local function hear(limits, pool, member, report, now)
     tidy(limit, pool[i].spare, now)
     shrink(pool[i])
   end
-  member.seq, member.granted = report.seq, report.granted
+  member.seq, member.granted, member.rank = report.seq, report.granted, report.rank
   -- Calls of before may still be under way with the time-out of before.
   member.timeout = math.max(member.timeout, report.timeout)
   for i = 1, #limits do

@@ -24,11 +24,14 @@ local function exchange(limits, pool, id, report, now, gathering)
   end
   pool.member = member
   hear(limits, pool, member, report, now)
-  local wanted = targets(limits, pool, member, now)
+  local wanted, asides = targets(limits, pool, member, now)
   local answer = { till = now + LEASE, paused = pool.paused, resumes = pool.resumes }
   for i, limit in ipairs(limits) do
     local lacking = gathering and 0 or math.max(wanted[i] - member[i].held, 0)
+    -- Those that are free first are for members of a higher priority.
+    local aside = take(pool[i].spare, asides[i], NEVER)
     local part = take(pool[i].spare, lacking, given_until(limit, now))
+    merge(pool[i].spare, aside)
     gets(pool, member, i, part, limit.kind == 'H')
     part.target = wanted[i]
     answer[i] = part
