@@ -21,13 +21,19 @@ fn strict() -> Sim {
 /// All is there, and of what was bought only that twice of which no line could be written.
 #[track_caller]
 fn check_whole(folder: &Folder, sim: &Sim, rows: u64) {
+    check_whole_after(60, folder, sim, rows);
+}
+
+/// When so many calls may have been under way at the end of a run.
+#[track_caller]
+fn check_whole_after(under_way: u64, folder: &Folder, sim: &Sim, rows: u64) {
     let out = Out::jsonl(folder);
     assert_eq!(out.check_whole(rows), Endings { results: rows, failed: 0, unknown: 0 });
     let (stats, told) = (sim.stats(), out.log());
     assert_eq!(stats["rejected"], 0, "{stats}");
     let twice = stats["served_twice"].as_u64().unwrap();
     assert!(twice <= told.lost, "{twice} rows served twice, {told:?}");
-    assert!(twice <= 60, "{twice} rows served twice: more than had no line yet");
+    assert!(twice <= under_way, "{twice} rows served twice: more than had no line yet");
 }
 
 fn run(folder: &Folder, args: &[String], state: &Folder) -> Ended {
@@ -144,7 +150,8 @@ fn a_state_folder_that_is_lost_between_runs() {
         run.wait();
         std::fs::remove_dir_all(folder.path(".state")).unwrap();
         folder.tidegate(&args).assert_code(0);
-        check_whole(&folder, &sim, 350);
+        // On a busy machine a whole burst.
+        check_whole_after(100, &folder, &sim, 350);
         assert_eq!(sim.stats()["worst_window"]["accepted"], 100, "the limit was never met");
     }
 }

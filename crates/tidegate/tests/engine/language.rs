@@ -149,8 +149,9 @@ async fn an_outage_costs_no_row_its_result() {
         _ => ok(),
     });
     let mut setting = setting(&provider, 60);
-    setting.file.retry.backoff = Some("500ms..1s".to_owned());
-    setting.file.retry.attempts = Some(2);
+    // A wait is random, from nothing on: one that ends before the outage is seen costs its row an attempt.
+    setting.file.retry.backoff = Some("4s..5s".to_owned());
+    setting.file.retry.attempts = Some(5);
     let report = setting.run().await;
     setting.assert_each_row_once(60);
     let summary = &report.summary;
