@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use tidegate_sim::{FaultSpec, HeaderForm, HeaderName, Latency, LimitSpec, RetryAfter, WallTime};
 
-pub(crate) use self::fleet::{FleetPlace, JobArgs, OutputArgs, SubmitArgs, WorkerArgs};
+pub(crate) use self::fleet::{FleetPlace, JobArgs, OutputArgs, SubmitArgs, TogetherArgs, WorkerArgs};
 pub(crate) use self::quota::{PermitArgs, QuotaCommand, StorePlace};
 
 /// Push millions of API calls through somebody else's rate limit, as fast as the limit provably
@@ -95,6 +95,8 @@ pub(crate) struct RunArgs {
     pub head: Option<u64>,
     #[command(flatten)]
     pub flags: Flags,
+    #[command(flatten)]
+    pub together: TogetherArgs,
 }
 
 /// `tidegate retry`

@@ -1,5 +1,7 @@
 //! `tidegate submit`, `worker`, `status` and the rest about a backlog that many machines work on.
 
+pub(crate) mod together;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -8,34 +10,37 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tidegate::job::JobFile;
 use tidegate::retry::parse_duration;
 use tidegate_fleet::{
-    Allowed, Collected, Event, Fleet, FleetJob, JobStatus, Rebuilt, State, Stop, Submission, Worker,
-    WorkerEnd, collect, rebuild, submit,
+    Allowed, Backlog, Collected, Event, Fleet, FleetError, FleetJob, JobStatus, Rebuilt, State, Stop,
+    Submission, Worker, WorkerEnd, collect, rebuild, submit,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::args::{FleetPlace, JobArgs, OutputArgs, SubmitArgs, WorkerArgs};
+use crate::done::of_unknown_outcome;
 use crate::exit::Exit;
 use crate::printer::{Hinting, Printer, count};
 use crate::run;
 
 /// `tidegate submit`: the job's number goes to stdout.
 pub(crate) fn submit_command(printer: Printer, args: &SubmitArgs) -> anyhow::Result<Exit> {
-    let length = parse_duration(&args.shard).map_err(|message| anyhow::anyhow!("--shard: {message}"))?;
+    let length = shard_length(&args.shard)?;
     let file = JobFile::read(&args.job)?;
     let mut fleet = open(&args.place)?;
     fleet.warnings().iter().for_each(|warning| printer.note(warning));
-    let at_ms = since_1970().as_millis();
-    let by = (whoami(), u64::try_from(at_ms).unwrap_or(u64::MAX));
-    let Submission { job, rows_each } = submit(&mut fleet, file, &args.queue, length, by)?;
-    let FleetJob { id, rows, shards, queue, .. } = &job;
-    printer.labelled(
-        "rows",
-        format_args!("{} in {} shards of {}", count(*rows), count(*shards), count(rows_each)),
-    );
-    printer.labelled("queue", queue);
-    printer.data(id)?;
+    let Submission { job, rows_each } = submit(&mut fleet, file, &args.queue, length, who())?;
+    printer.labelled("rows", in_shards(&job, rows_each));
+    printer.labelled("queue", &job.queue);
+    printer.data(&job.id)?;
     Ok(Exit::Success)
+}
+
+fn shard_length(text: &str) -> anyhow::Result<Duration> {
+    parse_duration(text).map_err(|message| anyhow::anyhow!("--shard: {message}"))
+}
+
+fn in_shards(job: &FleetJob, rows_each: u64) -> String {
+    format!("{} in {} shards of {}", count(job.rows), count(job.shards), count(rows_each))
 }
 
 /// `tidegate worker`
@@ -49,32 +54,65 @@ pub(crate) fn worker_command(printer: Printer, args: WorkerArgs) -> anyhow::Resu
     let quiet = args.quiet;
     let waits = AtomicU32::new(0);
     let say = move |event: Event<'_>| told(printer, quiet, &waits, &event);
-    let worker = Worker::new(fleet, args.queue, allowed, args.until_empty, stop, say)?;
+    let backlog = Backlog::Queues(args.queue);
+    let worker = Worker::new(fleet, backlog, allowed, args.until_empty, stop, say)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let exit = runtime.block_on(async {
-        let mut interrupts = signal(SignalKind::interrupt())?;
-        let mut terminations = signal(SignalKind::terminate())?;
-        let mut work = tokio::spawn(worker.work());
-        let mut stopped = Exit::Success;
-        loop {
-            let exit = tokio::select! {
-                end = &mut work => return anyhow::Ok(match end?? {
-                    WorkerEnd::Empty => Exit::Success,
-                    WorkerEnd::Stopped => stopped,
-                }),
-                _ = interrupts.recv() => Exit::Interrupted,
-                _ = terminations.recv() => Exit::Terminated,
-            };
-            let again = *ask.borrow() != Stop::No;
-            if !again {
-                stopped = exit;
-                printer.note("stopping: calls in flight may finish, and the shard is handed back; again to end at once");
-            }
-            ask.send_replace(if again { Stop::Now } else { Stop::Soon });
-        }
+        let (end, asked) = Signals::new()?.watch(printer, worker.work(), &ask).await?;
+        anyhow::Ok(match end {
+            WorkerEnd::Empty => Exit::Success,
+            WorkerEnd::Stopped => asked.unwrap_or(Exit::Interrupted),
+        })
     })?;
     runtime.shutdown_background();
     Ok(exit)
+}
+
+/// What people and service managers stop a process with.
+struct Signals {
+    interrupts: Signal,
+    terminations: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupts: signal(SignalKind::interrupt())?,
+            terminations: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// The next one, by the code that it ends a command with.
+    async fn next(&mut self) -> Exit {
+        tokio::select! {
+            _ = self.interrupts.recv() => Exit::Interrupted,
+            _ = self.terminations.recv() => Exit::Terminated,
+        }
+    }
+
+    /// Lets a worker work to its end, which signals bring on; the first of them.
+    async fn watch(
+        &mut self,
+        printer: Printer,
+        work: impl Future<Output = Result<WorkerEnd, FleetError>> + Send + 'static,
+        ask: &watch::Sender<Stop>,
+    ) -> anyhow::Result<(WorkerEnd, Option<Exit>)> {
+        let mut work = tokio::spawn(work);
+        let mut asked = None;
+        loop {
+            let exit = tokio::select! {
+                end = &mut work => return Ok((end??, asked)),
+                exit = self.next() => exit,
+            };
+            if asked.is_none() {
+                asked = Some(exit);
+                printer.note("stopping: calls in flight may finish, and the shard is handed back; again to end at once");
+                ask.send_replace(Stop::Soon);
+            } else {
+                ask.send_replace(Stop::Now);
+            }
+        }
+    }
 }
 
 /// `waits` counts the seconds for which nothing was sent.
@@ -125,6 +163,7 @@ fn told(printer: Printer, quiet: bool, waits: &AtomicU32, event: &Event<'_>) {
                 format_args!("shard {shard} of job {} · {counts} · {left} left", grant.job),
             );
         }
+        Event::Waits => printer.line("waiting for the shards that other workers have"),
         Event::JobDone(job) => printer.labelled(
             "job",
             format_args!(
@@ -188,23 +227,24 @@ pub(crate) fn control_command(printer: Printer, args: &JobArgs, to: State) -> an
 pub(crate) fn collect_command(printer: Printer, args: &OutputArgs) -> anyhow::Result<Exit> {
     let mut fleet = open(&args.place)?;
     let output = output(&mut fleet, &args.job)?;
-    let Collected { job, lines: [ok, failed, unknown], left_open } = collect(&mut fleet, &output)?;
-    printer.labelled(
-        "rows",
-        format_args!(
-            "{} · {} results · {} failures · {} unknown",
-            count(job.rows),
-            count(ok),
-            count(failed),
-            count(unknown)
-        ),
-    );
+    let Collected { job, lines, left_open } = collect(&mut fleet, &output)?;
+    printer.labelled("rows", rows(&job, lines));
     printer.labelled(
         "calls",
         format_args!("{} were in flight when workers died, and were sent again or held", count(left_open)),
     );
     printer.labelled("output", output.display());
-    Ok(if failed + unknown == 0 { Exit::Success } else { Exit::Failures })
+    exit_of(&job, lines)
+}
+
+fn rows(job: &FleetJob, [ok, failed, unknown]: [u64; 3]) -> String {
+    let unknown = of_unknown_outcome(unknown);
+    format!("{} · {} results · {} failures{unknown}", count(job.rows), count(ok), count(failed))
+}
+
+/// As for any run.
+fn exit_of(job: &FleetJob, [_, failed, unknown]: [u64; 3]) -> anyhow::Result<Exit> {
+    Ok(if job.tolerates(failed + unknown)? { Exit::Success } else { Exit::Failures })
 }
 
 /// `tidegate rebuild`
@@ -235,6 +275,11 @@ fn output(fleet: &mut Fleet, job: &str) -> anyhow::Result<PathBuf> {
         return Ok(std::path::absolute(path)?);
     }
     Ok(fleet.output_of(job)?)
+}
+
+/// Who submits a job, and when.
+fn who() -> (String, u64) {
+    (whoami(), u64::try_from(since_1970().as_millis()).unwrap_or(u64::MAX))
 }
 
 /// For people who look at jobs.

@@ -22,6 +22,7 @@ use crate::args::{Flags, RunArgs};
 use crate::done::{self, of_unknown_outcome};
 use crate::exit::Exit;
 use crate::explain::{LEARNT, Line, provable, provider_in_words, summary, time_for, time_of};
+use crate::fleet::together::{self, Together};
 use crate::llm;
 use crate::printer::{Printer, count};
 use crate::progress::{Progress, REDRAW, Told};
@@ -31,7 +32,12 @@ const PREVIEWS: usize = 3;
 /// After this time people want to know how much there is to do.
 const COUNT_AFTER: Duration = Duration::from_millis(500);
 
-pub(crate) fn command(printer: Printer, args: RunArgs) -> anyhow::Result<Exit> {
+pub(crate) fn command(printer: Printer, mut args: RunArgs) -> anyhow::Result<Exit> {
+    if let Some(fleet) = args.together.fleet.take().filter(|_| !args.dry_run) {
+        let (queue, shard) = (args.together.queue.clone(), args.together.shard.clone());
+        let quiet = args.flags.quiet;
+        return together::command(printer, &Together { fleet, queue, shard, quiet }, job_file(args)?);
+    }
     let (dry_run, head) = (args.dry_run, args.head);
     let (quiet, assume_idle) = (args.flags.quiet, args.flags.assume_idle);
     let mut job = Job::from_file(job_file(args)?)?;
@@ -223,7 +229,7 @@ fn rows_per_call(job: &Job) -> u64 {
     job.batch.as_ref().map_or(1, |(rows, _)| *rows as u64)
 }
 
-fn describe_limits(printer: Printer, job: &Job, contract: &Contract) {
+pub(crate) fn describe_limits(printer: Printer, job: &Job, contract: &Contract) {
     if let Some(provider) = job.provider {
         printer.labelled("api", provider_in_words(provider));
     }

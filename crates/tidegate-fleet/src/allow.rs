@@ -16,9 +16,15 @@ pub struct Allowed {
     env: Vec<String>,
     folders: Vec<PathBuf>,
     commands: bool,
+    all: bool,
 }
 
 impl Allowed {
+    /// All that a job says: for whoever has its file in hand, and runs it.
+    pub fn all() -> Self {
+        Self { all: true, ..Self::default() }
+    }
+
     /// These hosts (`api.example.com`, any port, or `api.example.com:8443`), environment variables and folders; and whether
     /// jobs may run commands.
     ///
@@ -37,16 +43,20 @@ impl Allowed {
             env,
             folders,
             commands,
+            all: false,
         })
     }
 
     /// Whether a job may have this environment variable.
     pub fn env(&self, name: &str) -> bool {
-        self.env.iter().any(|allowed| allowed == name)
+        self.all || self.env.iter().any(|allowed| allowed == name)
     }
 
     /// What can be seen in the job as it is written.
     pub(crate) fn check(&self, job: &FleetJob) -> Result<(), FleetError> {
+        if self.all {
+            return Ok(());
+        }
         let file = job.file();
         self.folder("input", job.input())?;
         let output = job.output();
@@ -75,6 +85,9 @@ impl Allowed {
 
     /// Where calls of the job go, as they would be sent.
     pub(crate) fn check_plan(&self, plan: &Plan) -> Result<(), FleetError> {
+        if self.all {
+            return Ok(());
+        }
         self.url("url", &plan.template.origin().to_string())
     }
 

@@ -15,6 +15,7 @@ use crate::job::FleetJob;
 use crate::parts::{Kept, Parts};
 
 const COLLECTED: &str = "collected.json";
+const LOCK: &str = "collect.lock";
 
 /// What was put together.
 #[derive(Debug)]
@@ -25,6 +26,15 @@ pub struct Collected {
     pub lines: [u64; 3],
     /// Calls that were in flight when workers died: sent again, or held, by the job's policy.
     pub left_open: u64,
+}
+
+/// What the folder says of how it was put together.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Note {
+    made: Vec<Made>,
+    /// Lines of each file, once all are in their places.
+    #[serde(default)]
+    lines: Option<[u64; 3]>,
 }
 
 /// By these a file is known again: it was written here, and by nobody since.
@@ -42,6 +52,10 @@ struct Made {
 pub fn collect(fleet: &mut Fleet, output: &Path) -> Result<Collected, FleetError> {
     let parts = Parts::of(output);
     let Kept { job, shards } = parts.kept()?;
+    // Whoever waited for the last shard comes to collect: one after the other.
+    let lock = parts.folder().join(LOCK);
+    let lock =
+        File::create(&lock).and_then(|file| file.lock().map(|()| file)).map_err(FleetError::file(&lock))?;
     if fleet.field(&job.id, "state")?.is_none() {
         return Err(FleetError::Unknown { id: job.id });
     }
@@ -52,7 +66,7 @@ pub fn collect(fleet: &mut Fleet, output: &Path) -> Result<Collected, FleetError
         return Err(FleetError::NotDone { id: job.id, left, shards: shards.len() });
     }
     let paths = OutputPaths::for_output(output);
-    let made = read_made(&parts);
+    let made = Note::read(&parts).made;
     for file in OutputFile::ALL {
         let path = paths.of(file);
         if path.exists() && !made.iter().any(|made| seen(path).as_ref() == Some(made)) {
@@ -89,9 +103,8 @@ pub fn collect(fleet: &mut Fleet, output: &Path) -> Result<Collected, FleetError
     }
     // Known before they are in place, or a kill in between would make them somebody else's.
     let known: Vec<Made> = made.into_iter().chain(new.iter().filter_map(|path| seen(path))).collect();
-    let text = serde_json::to_string(&known).unwrap_or_default();
-    let note = parts.folder().join(COLLECTED);
-    fs::write(&note, text).map_err(FleetError::file(&note))?;
+    let mut note = Note { made: known, lines: None };
+    note.write(&parts)?;
     for (file, new) in OutputFile::ALL.into_iter().zip(&new) {
         let path = paths.of(file);
         if file != OutputFile::Results && lines[file.index()] == 0 {
@@ -101,12 +114,30 @@ pub fn collect(fleet: &mut Fleet, output: &Path) -> Result<Collected, FleetError
             fs::rename(new, path).map_err(FleetError::file(path))?;
         }
     }
+    note.lines = Some(lines);
+    note.write(&parts)?;
+    drop(lock);
     Ok(Collected { job, lines, left_open })
 }
 
-fn read_made(parts: &Parts) -> Vec<Made> {
-    let text = fs::read_to_string(parts.folder().join(COLLECTED)).unwrap_or_default();
-    serde_json::from_str(&text).unwrap_or_default()
+/// Results, failures and rows of unknown outcome of an output that was put together and is still as it was then.
+pub(crate) fn collected(output: &Path) -> Option<[u64; 3]> {
+    let Note { made, lines } = Note::read(&Parts::of(output));
+    lines.filter(|_| seen(output).is_some_and(|seen| made.contains(&seen)))
+}
+
+impl Note {
+    fn read(parts: &Parts) -> Self {
+        let text = fs::read_to_string(parts.folder().join(COLLECTED)).unwrap_or_default();
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    /// Whoever reads it finds all of it, or that of before.
+    fn write(&self, parts: &Parts) -> Result<(), FleetError> {
+        let (path, new) = (parts.folder().join(COLLECTED), parts.folder().join("collected.new"));
+        let text = serde_json::to_string(self).unwrap_or_default();
+        fs::write(&new, text).and_then(|()| fs::rename(&new, &path)).map_err(FleetError::file(&path))
+    }
 }
 
 fn seen(path: &Path) -> Option<Made> {

@@ -8,6 +8,8 @@ use tidegate::sink::SinkError;
 use tidegate::source::SourceError;
 use tidegate_quota::store::StoreError;
 
+use crate::fleet::State;
+
 /// A fleet that cannot be used, or that refuses.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -113,7 +115,7 @@ pub enum FleetError {
         /// The job.
         id: String,
         /// Its state.
-        state: String,
+        state: State,
     },
 }
 
@@ -125,6 +127,9 @@ impl FleetError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::Job(JobError::OtherJob { .. }) => {
+                "give this job another [output] path; or move the old output and its .parts folder away to start over".to_owned()
+            }
             Self::Job(error) => return error.hint(),
             Self::Source(error) => return error.hint().map(str::to_owned),
             Self::Sink(error) => return error.hint().map(str::to_owned),
@@ -138,7 +143,7 @@ impl FleetError {
                 "let it come from the environment of the workers: {{ env.NAME }}, and --allow-env NAME there".to_owned()
             }
             Self::Submitted { .. } => {
-                "tidegate status shows it, tidegate rebuild goes on with what is there; another [output] path begins anew".to_owned()
+                "tidegate run JOB.toml --fleet URL goes on with it, tidegate status shows it; another [output] path begins anew".to_owned()
             }
             Self::Known { .. } => "there is nothing to rebuild while the server has it".to_owned(),
             Self::Unknown { .. } => {
@@ -151,6 +156,9 @@ impl FleetError {
             }
             Self::Changed { .. } => "put it back as it was, then tidegate resume; or submit it as another job".to_owned(),
             Self::NotAllowed(_) => "the worker's own command line says what it may do: --allow-host, --allow-env, --allow-folder, --allow-commands".to_owned(),
+            Self::TooLate { state: State::Cancelled, .. } => {
+                "what it has stays in its .parts folder; another [output] path begins anew".to_owned()
+            }
             Self::TooLate { .. } => "tidegate status lists all jobs".to_owned(),
         })
     }

@@ -10,7 +10,8 @@ use tidegate::job::StoreSpec;
 use tidegate_quota::store::{RedisAddress, RedisScript, RedisSession};
 
 use crate::error::FleetError;
-use crate::job::Shard;
+use crate::job::{FleetJob, Shard};
+use crate::worker::Backlog;
 
 /// A worker that has said nothing for so long has lost its shard.
 pub const LEASE: Duration = Duration::from_secs(10);
@@ -165,6 +166,11 @@ impl Fleet {
         StoreSpec::Redis(Box::new(self.address.clone()))
     }
 
+    /// The same as it may be written down: without a login.
+    pub(crate) fn address(&self) -> String {
+        self.address.to_string()
+    }
+
     /// What people should know of the server before they rely on it.
     pub fn warnings(&mut self) -> Vec<String> {
         self.session.warnings()
@@ -180,11 +186,17 @@ impl Fleet {
     pub(crate) fn take(
         &mut self,
         worker: &str,
-        queues: &[String],
+        backlog: &Backlog,
         skip: &[String],
     ) -> Result<Taken, FleetError> {
-        let mut args = vec![worker.to_owned(), LEASE.as_millis().to_string(), queues.len().to_string()];
-        args.extend(queues.iter().chain(skip).cloned());
+        let mut args = vec![worker.to_owned(), LEASE.as_millis().to_string()];
+        match backlog {
+            Backlog::Job(job) => args.extend([job.id.clone(), "0".to_owned()]),
+            Backlog::Queues(queues) => {
+                args.extend([String::new(), queues.len().to_string()]);
+                args.extend(queues.iter().chain(skip).cloned());
+            }
+        }
         let answer = run(&mut self.session, &self.key, &self.scripts.take, &args)?;
         if let Ok(word) = String::from_redis_value(answer.clone()) {
             return Ok(if word == "busy" { Taken::Busy } else { Taken::Empty });
@@ -299,12 +311,21 @@ impl Fleet {
     /// # Errors
     /// If there is no such job, or it is over.
     pub fn control(&mut self, job: &str, to: State, why: &str) -> Result<(), FleetError> {
-        let args = [job.to_owned(), to.word().to_owned(), why.to_owned()];
+        self.change(job, to, why, "")
+    }
+
+    /// Goes on with a job as it is written now.
+    pub(crate) fn reopen(&mut self, job: &FleetJob) -> Result<(), FleetError> {
+        self.change(&job.id, State::Open, "", &job.text())
+    }
+
+    fn change(&mut self, job: &str, to: State, why: &str, text: &str) -> Result<(), FleetError> {
+        let args = [job, to.word(), why, text].map(str::to_owned);
         let answer = run(&mut self.session, &self.key, &self.scripts.control, &args)?;
         let state: String = self.read(answer, "a state")?;
         match State::of(&state) {
             Some(state) if state == to => Ok(()),
-            Some(_) => Err(FleetError::TooLate { id: job.to_owned(), state }),
+            Some(state) => Err(FleetError::TooLate { id: job.to_owned(), state }),
             None => Err(FleetError::Unknown { id: job.to_owned() }),
         }
     }
@@ -319,6 +340,16 @@ impl Fleet {
     pub(crate) fn status(&mut self) -> Result<Vec<Value>, FleetError> {
         let answer = run(&mut self.session, &self.key, &self.scripts.status, &[])?;
         self.read(answer, "jobs")
+    }
+
+    /// How a job stands, and why it is paused; `None` if the server does not know it.
+    ///
+    /// # Errors
+    /// If the server cannot be asked.
+    pub fn state(&mut self, job: &str) -> Result<Option<(State, String)>, FleetError> {
+        let state = self.field(job, "state")?.and_then(|word| State::of(&word));
+        let why = self.field(job, "why")?.unwrap_or_default();
+        Ok(state.map(|state| (state, why)))
     }
 
     /// A field of a job.

@@ -59,13 +59,34 @@ impl FleetJob {
         self.kept.file.output.path.as_deref().unwrap_or_else(|| Path::new(""))
     }
 
+    /// Whether so many rows without a result are still a success, by the job's own word.
+    ///
+    /// # Errors
+    /// If the job cannot be read.
+    pub fn tolerates(&self, failed: u64) -> Result<bool, FleetError> {
+        Ok(self.job()?.stop.allows(failed, self.rows))
+    }
+
     /// The job, checked.
     pub(crate) fn job(&self) -> Result<Job, FleetError> {
         Ok(Job::from_file(self.kept.file.clone())?)
     }
 
+    /// The input still has as many bytes as when it was cut.
+    pub(crate) fn check_length(&self, length: u64) -> Result<(), FleetError> {
+        if length == self.length {
+            return Ok(());
+        }
+        let what = format!("it had {} bytes, and has {length}", self.length);
+        Err(FleetError::Changed { path: self.input().to_owned(), what })
+    }
+
     pub(crate) fn text(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+        // A job that was read has its body in its place; written down it stands apart.
+        let kept = serde_json::to_value(KeptJob::of(&self.kept.file));
+        let mut text = serde_json::to_value(self).unwrap_or_default();
+        text["kept"] = kept.unwrap_or_default();
+        text.to_string()
     }
 
     pub(crate) fn parse(text: &str) -> Option<Self> {

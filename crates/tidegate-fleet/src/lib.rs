@@ -13,7 +13,9 @@
 
 mod allow;
 mod collect;
+mod enter;
 mod error;
+mod event;
 mod fleet;
 mod job;
 mod keep;
@@ -26,14 +28,16 @@ mod worker;
 
 pub use self::allow::Allowed;
 pub use self::collect::{Collected, collect};
+pub use self::enter::{Entered, enter};
 pub use self::error::FleetError;
+pub use self::event::{Event, Stop, WorkerEnd};
 pub use self::fleet::{Fleet, Grant, LEASE, State};
 pub use self::job::{FleetJob, Shard};
 pub use self::parts::Parts;
 pub use self::rebuild::{Rebuilt, rebuild};
 pub use self::status::JobStatus;
 pub use self::submit::{Submission, shard_rows, submit};
-pub use self::worker::{Event, Stop, Worker, WorkerEnd};
+pub use self::worker::{Backlog, Worker};
 
 #[cfg(test)]
 mod tests;

@@ -81,18 +81,32 @@ impl Parts {
         &self.folder
     }
 
-    /// Makes the folder, for a job that has none.
+    /// Makes the folder, for a job that has none. It is there with all that is in it, or not at all.
     pub(crate) fn create(&self, kept: &Kept) -> Result<(), FleetError> {
-        match fs::create_dir(&self.folder) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let id = self.kept().map_or_else(|_| "?".to_owned(), |kept| kept.job.id);
-                return Err(FleetError::Submitted { path: self.folder.clone(), id });
+        let new = self.folder.with_extension(format!("parts.{}", kept.job.id));
+        fs::create_dir(&new).map_err(FleetError::file(&new))?;
+        fs::write(new.join(JOB), text(kept)).map_err(FleetError::file(&new))?;
+        fs::rename(&new, &self.folder).map_err(|error| {
+            let _ = fs::remove_dir_all(&new);
+            let there = [io::ErrorKind::AlreadyExists, io::ErrorKind::DirectoryNotEmpty];
+            if there.contains(&error.kind()) {
+                self.submitted()
+            } else {
+                FleetError::file(&self.folder)(error)
             }
-            made => made.map_err(FleetError::file(&self.folder))?,
-        }
+        })
+    }
+
+    /// That there is a job already.
+    pub(crate) fn submitted(&self) -> FleetError {
+        let id = self.kept().map_or_else(|_| "?".to_owned(), |kept| kept.job.id);
+        FleetError::Submitted { path: self.folder.clone(), id }
+    }
+
+    /// Writes the job anew.
+    pub(crate) fn keep(&self, kept: &Kept) -> Result<(), FleetError> {
         let (path, new) = (self.folder.join(JOB), self.folder.join("job.new"));
-        let text = serde_json::to_string(kept).unwrap_or_default();
-        fs::write(&new, text).and_then(|()| fs::rename(&new, &path)).map_err(FleetError::file(&path))
+        fs::write(&new, text(kept)).and_then(|()| fs::rename(&new, &path)).map_err(FleetError::file(&path))
     }
 
     /// The job that they are of.
@@ -217,6 +231,10 @@ impl Parts {
         }
         Ok(found)
     }
+}
+
+fn text(kept: &Kept) -> String {
+    serde_json::to_string(kept).unwrap_or_default()
 }
 
 /// A folder, and no link to one: that may lead anywhere.

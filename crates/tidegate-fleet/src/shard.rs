@@ -115,16 +115,12 @@ pub(crate) fn begin(
 /// Each result would stand beside the wrong row otherwise.
 fn check_input(job: &FleetJob, grant: &Grant) -> Result<(), FleetError> {
     let path = job.input();
-    let changed = |what: String| FleetError::Changed { path: path.to_owned(), what };
-    let length = fs::metadata(path).map_err(FleetError::file(path))?.len();
-    if length != job.length {
-        return Err(changed(format!("it had {} bytes, and has {length}", job.length)));
-    }
+    job.check_length(fs::metadata(path).map_err(FleetError::file(path))?.len())?;
     let cut = &grant.shard.cut;
     let hash = hash_of_range(path, cut.range).map_err(FleetError::file(path))?;
     if hash != cut.sha256 {
         let rows = format!("rows {} to {} differ", cut.range.row, cut.range.row + cut.rows.max(1) - 1);
-        return Err(changed(rows));
+        return Err(FleetError::Changed { path: path.to_owned(), what: rows });
     }
     Ok(())
 }

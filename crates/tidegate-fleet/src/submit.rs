@@ -1,7 +1,7 @@
 //! A job on its way into a queue.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tidegate::job::{Job, JobFile, KeptJob, Plan, new_id};
@@ -38,46 +38,73 @@ pub fn shard_rows(contract: &Contract, per_call: u64, length: Duration) -> u64 {
     rows.map_or(ROWS_WITHOUT_LIMIT, |rows| rows as u64).clamp(*ROWS.start(), *ROWS.end())
 }
 
+/// A job that workers can share, as it is written down.
+pub(crate) struct Checked {
+    pub(crate) file: JobFile,
+    pub(crate) output: PathBuf,
+    pub(crate) plan: Plan,
+}
+
+/// Checks a job. Nothing is written.
+pub(crate) fn check(fleet: &Fleet, mut file: JobFile) -> Result<Checked, FleetError> {
+    no_secrets(&file)?;
+    if !file.quota.is_auto() {
+        file.quota.store = Some(fleet.address());
+    }
+    let mut job = Job::from_file(file.clone())?;
+    let output = output_of(&job)?;
+    if job.max_cost.is_some() {
+        return Err(FleetError::NotKept("quota.max_cost"));
+    }
+    job.store = fleet.store();
+    let plan = plan(job)?;
+    // What was guessed by the first record must not be guessed again by each shard's.
+    file.input.format = Some(plan.source.format().to_string());
+    if let Some(path) = file.auth.as_mut().and_then(|auth| auth.file.as_mut()) {
+        *path = std::path::absolute(&*path).map_err(FleetError::file(&path.clone()))?;
+    }
+    Ok(Checked { file, output, plan })
+}
+
+/// The workers have the values of the environment; here only the form is checked.
+pub(crate) fn plan(job: Job) -> Result<Plan, FleetError> {
+    Ok(Plan::new(job, |name| Some(std::env::var(name).unwrap_or_else(|_| "unset".to_owned())))?)
+}
+
 /// Cuts the input of a job into shards of so many seconds and puts it into a queue.
 ///
 /// # Errors
 /// Whatever is wrong with the job: nothing has been written then, neither here nor on the server.
 pub fn submit(
     fleet: &mut Fleet,
-    mut file: JobFile,
+    file: JobFile,
+    queue: &str,
+    length: Duration,
+    who: (String, u64),
+) -> Result<Submission, FleetError> {
+    Fleet::check_queue(queue)?;
+    let checked = check(fleet, file)?;
+    submit_checked(fleet, &checked, queue, length, who)
+}
+
+pub(crate) fn submit_checked(
+    fleet: &mut Fleet,
+    Checked { file, output, plan }: &Checked,
     queue: &str,
     length: Duration,
     (by, at_ms): (String, u64),
 ) -> Result<Submission, FleetError> {
-    Fleet::check_queue(queue)?;
-    no_secrets(&file)?;
-    let mut job = Job::from_file(file.clone())?;
-    let output = output_of(&job)?;
-    if job.max_cost.is_some() {
-        return Err(FleetError::NotKept("quota.max_cost"));
-    }
-    let parts = Parts::of(&output);
+    let parts = Parts::of(output);
     if parts.folder().exists() {
-        let id = parts.kept().map_or_else(|_| "?".to_owned(), |kept| kept.job.id);
-        return Err(FleetError::Submitted { path: parts.folder().to_owned(), id });
+        return Err(parts.submitted());
     }
     if output.exists() {
-        return Err(FleetError::Foreign { path: output });
+        return Err(FleetError::Foreign { path: output.clone() });
     }
-    job.store = fleet.store();
-    let (in_order, spec) = (job.in_order, job.input.clone());
-    let per_call = job.batch.as_ref().map_or(1, |(rows, _)| *rows as u64);
-    // The workers have the values; here only the form is checked.
-    let plan = Plan::new(job, |name| Some(std::env::var(name).unwrap_or_else(|_| "unset".to_owned())))?;
-    // What was guessed by the first record must not be guessed again by each shard's.
-    file.input.format = Some(plan.source.format().to_string());
+    let per_call = plan.job.batch.as_ref().map_or(1, |(rows, _)| *rows as u64);
     let rows_each = shard_rows(&plan.contract, per_call, length);
-    drop(plan);
-    let (shards, bytes) = cut(&spec, rows_each)?;
+    let (shards, bytes) = cut(&plan.job.input, rows_each)?;
     let rows = shards.iter().map(|shard| shard.cut.rows).sum();
-    if let Some(path) = file.auth.as_mut().and_then(|auth| auth.file.as_mut()) {
-        *path = std::path::absolute(&*path).map_err(FleetError::file(&path.clone()))?;
-    }
     let number = new_id();
     let job = FleetJob {
         id: number.chars().take(8).collect(),
@@ -88,8 +115,8 @@ pub fn submit(
         length: bytes,
         rows,
         shards: shards.len() as u64,
-        in_order,
-        kept: KeptJob::of(&file),
+        in_order: plan.job.in_order,
+        kept: KeptJob::of(file),
     };
     let kept = Kept { job, shards };
     parts.create(&kept)?;

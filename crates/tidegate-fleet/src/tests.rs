@@ -11,6 +11,7 @@ use self::server::{Kind, Server};
 use crate::fleet::{Fleet, Grant, LEASE, Renewal, State, Sums, Taken};
 use crate::job::{FleetJob, Shard};
 use crate::submit::write_down;
+use crate::worker::Backlog;
 
 const SUMS: Sums = Sums { ok: 8, failed: 1, unknown: 1, rebought: 2 };
 
@@ -32,8 +33,8 @@ impl World {
     }
 
     fn take(&mut self, worker: &str, queues: &[&str]) -> Taken {
-        let queues: Vec<String> = queues.iter().map(|queue| (*queue).to_owned()).collect();
-        self.fleet.take(worker, &queues, &[]).unwrap()
+        let queues = queues.iter().map(|queue| (*queue).to_owned()).collect();
+        self.fleet.take(worker, &Backlog::Queues(queues), &[]).unwrap()
     }
 
     #[track_caller]
@@ -175,6 +176,26 @@ fn queues_and_jobs_have_their_order() {
         assert_eq!(world.given("f", &["new"]).shard, dead.shard);
         assert!(world.fleet.control("one", State::Cancelled, "").is_err());
         assert!(world.fleet.control("none", State::Cancelled, "").is_err());
+    });
+}
+
+#[test]
+fn who_works_on_one_job_takes_nothing_else() {
+    on_both(|mut world| {
+        world.submit("first", "q", 1);
+        world.submit("own", "q", 2);
+        let own = Backlog::Job(std::sync::Arc::new(job("own", "q", 2)));
+        let Taken::Shard(grant) = world.fleet.take("one", &own, &[]).unwrap() else {
+            panic!("it had to wait")
+        };
+        assert_eq!(grant.job, "own");
+        assert_eq!(world.finish("one", &grant), Some((1, false)));
+        let first = world.given("two", &["q"]);
+        assert_eq!((&*first.job, world.finish("two", &first)), ("first", Some((0, true))));
+        let other = world.given("three", &["q"]);
+        assert_eq!(world.fleet.take("one", &own, &[]).unwrap(), Taken::Busy);
+        assert_eq!(world.finish("three", &other), Some((0, true)));
+        assert_eq!(world.fleet.take("one", &own, &[]).unwrap(), Taken::Empty);
     });
 }
 

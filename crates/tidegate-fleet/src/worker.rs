@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tidegate::job::{Held, StopPolicy};
-use tidegate::report::{Snapshot, Summary};
+use tidegate::job::StopPolicy;
+use tidegate::report::Summary;
 use tidegate::{Ended, Handle, Report, Run};
 use tidegate_core::Time;
 use tidegate_quota::Clock;
@@ -15,6 +15,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::allow::Allowed;
 use crate::error::FleetError;
+use crate::event::{Event, Stop, WorkerEnd};
 use crate::fleet::{Finished, Fleet, Grant, REFUSED, State, Sums, Taken};
 use crate::job::FleetJob;
 use crate::keep::{Keeper, Kept};
@@ -28,13 +29,21 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub struct Worker<F> {
     fleet: Arc<Mutex<Fleet>>,
     name: String,
-    queues: Vec<String>,
+    backlog: Backlog,
     allowed: Arc<Allowed>,
     until_empty: bool,
-    jobs: HashMap<String, Arc<FleetJob>>,
     refused: HashMap<String, Refusal>,
     stop: watch::Receiver<Stop>,
     say: F,
+}
+
+/// What a worker takes shards of.
+#[derive(Debug, Clone)]
+pub enum Backlog {
+    /// The jobs of these queues, the first one first.
+    Queues(Vec<String>),
+    /// This job, whatever queue it stands in; as it is here, not as the server has it.
+    Job(Arc<FleetJob>),
 }
 
 /// Why this worker does not run a job.
@@ -46,70 +55,6 @@ struct Refusal {
     until: Option<Time>,
 }
 
-/// Whether a worker is to go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Stop {
-    /// It is.
-    #[default]
-    No,
-    /// It ends when the calls in flight are over.
-    Soon,
-    /// It ends at once.
-    Now,
-}
-
-/// Why a worker ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WorkerEnd {
-    /// Somebody asked it to.
-    Stopped,
-    /// There is nothing left to do in its queues.
-    Empty,
-}
-
-/// What a worker does, for people.
-#[derive(Debug)]
-pub enum Event<'a> {
-    /// It has a shard; rows that others have done of it, and calls that were in flight when they stopped.
-    Began {
-        /// Which.
-        grant: &'a Grant,
-        /// Of the job.
-        shards: u64,
-        /// Rows that are done already.
-        done: u64,
-        /// Calls of unknown outcome.
-        left_open: u64,
-    },
-    /// Nothing is sent for some time, because of what is known of the quota of this name.
-    Held(Held, &'a str),
-    /// How it goes.
-    Running(&'a Snapshot, Option<String>),
-    /// A shard is done.
-    Done {
-        /// Which.
-        grant: &'a Grant,
-        /// Shards of the job that are not done yet.
-        left: u64,
-        /// What was done; none if the part was there already.
-        summary: Option<&'a Summary>,
-    },
-    /// That was the job's last shard.
-    JobDone(&'a FleetJob),
-    /// The command that the job has for its end went wrong, like this.
-    CommandFailed(&'a str, &'a str),
-    /// Another one has taken a shard over.
-    Lost(&'a Grant),
-    /// It has given a shard back.
-    HandedBack(&'a Grant),
-    /// Nobody goes on with a job until it is resumed.
-    Paused(&'a str, &'a str),
-    /// It must not run a job.
-    Refused(&'a str, &'a str),
-    /// The server cannot be used now.
-    Away(&'a FleetError),
-}
-
 /// How a shard ended.
 enum Shard {
     Done(Box<Summary>),
@@ -119,26 +64,28 @@ enum Shard {
 }
 
 impl<F: Fn(Event<'_>)> Worker<F> {
-    /// A worker for these queues, the first one first.
+    /// A worker.
     ///
     /// # Errors
-    /// If one of them cannot have its name.
+    /// If a queue cannot have its name.
     pub fn new(
         fleet: Fleet,
-        queues: Vec<String>,
+        backlog: Backlog,
         allowed: Allowed,
         until_empty: bool,
         stop: watch::Receiver<Stop>,
         say: F,
     ) -> Result<Self, FleetError> {
-        queues.iter().try_for_each(|queue| Fleet::check_queue(queue))?;
+        if let Backlog::Queues(queues) = &backlog {
+            queues.iter().try_for_each(|queue| Fleet::check_queue(queue))?;
+        }
         let (fleet, allowed) = (Arc::new(Mutex::new(fleet)), Arc::new(allowed));
         // Unlike that of any other process, whatever the machines are called.
         let mut rng = fastrand::Rng::new();
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let name = format!("{host}:{}:{:08x}", std::process::id(), rng.u32(..));
-        let (jobs, refused) = (HashMap::new(), HashMap::new());
-        Ok(Self { fleet, name, queues, allowed, until_empty, jobs, refused, stop, say })
+        let refused = HashMap::new();
+        Ok(Self { fleet, name, backlog, allowed, until_empty, refused, stop, say })
     }
 
     /// Works until it is stopped, or until there is nothing left.
@@ -146,19 +93,19 @@ impl<F: Fn(Event<'_>)> Worker<F> {
     /// # Errors
     /// If the server refuses; not if it is away.
     pub async fn work(mut self) -> Result<WorkerEnd, FleetError> {
-        let mut is_away = false;
+        let (mut is_away, mut waits) = (false, false);
         loop {
             if *self.stop.borrow() != Stop::No {
                 return Ok(WorkerEnd::Stopped);
             }
             let asked_at = Clock::start().now();
-            let (name, queues) = (self.name.clone(), self.queues.clone());
+            let (name, backlog) = (self.name.clone(), self.backlog.clone());
             self.refused.retain(|_, refusal| refusal.until.is_none_or(|until| asked_at < until));
             let skip: Vec<String> = self.refused.keys().cloned().collect();
-            let taken = self.ask(move |fleet| fleet.take(&name, &queues, &skip)).await;
+            let taken = self.ask(move |fleet| fleet.take(&name, &backlog, &skip)).await;
             match taken {
                 Ok(Taken::Shard(grant)) => {
-                    is_away = false;
+                    (is_away, waits) = (false, false);
                     match self.shard(grant, asked_at).await {
                         Err(error) if error.may_pass() => self.wait(&error, &mut is_away).await,
                         ended => ended?,
@@ -166,7 +113,12 @@ impl<F: Fn(Event<'_>)> Worker<F> {
                     continue;
                 }
                 Ok(Taken::Empty) if self.until_empty => return Ok(WorkerEnd::Empty),
-                Ok(Taken::Empty | Taken::Busy) => is_away = false,
+                Ok(Taken::Empty | Taken::Busy) => {
+                    is_away = false;
+                    if matches!(self.backlog, Backlog::Job(_)) && !std::mem::replace(&mut waits, true) {
+                        (self.say)(Event::Waits);
+                    }
+                }
                 Err(error) if error.may_pass() => {
                     self.wait(&error, &mut is_away).await;
                     continue;
@@ -196,7 +148,7 @@ impl<F: Fn(Event<'_>)> Worker<F> {
     async fn shard(&mut self, mut grant: Grant, asked_at: Time) -> Result<(), FleetError> {
         let job = match self.job(&grant.job).await {
             Ok(job) => job,
-            Err(error) => return self.cannot(&grant, &error).await,
+            Err(error) => return self.cannot(&grant, error).await,
         };
         let placed = {
             let (job, name, allowed) = (Arc::clone(&job), self.name.clone(), Arc::clone(&self.allowed));
@@ -212,7 +164,7 @@ impl<F: Fn(Event<'_>)> Worker<F> {
                 grant = at;
                 placed
             }
-            Err(error) => return self.cannot(&grant, &error).await,
+            Err(error) => return self.cannot(&grant, error).await,
         };
         let keeper = Keeper::new(Arc::clone(&self.fleet), self.name.clone(), grant.clone(), asked_at);
         let folder = match placed {
@@ -231,14 +183,14 @@ impl<F: Fn(Event<'_>)> Worker<F> {
         };
         let begun = match begun {
             Ok(begun) => begun,
-            Err(error) => return self.cannot(&grant, &error).await,
+            Err(error) => return self.cannot(&grant, error).await,
         };
         match self.run(&job, &grant, begun, &keeper).await? {
             Shard::Done(summary) => {
                 let (parts, number, epoch) = (Parts::of(job.output()), grant.shard.number, grant.epoch);
                 if summary.rows == grant.shard.cut.rows {
                     if let Err(error) = parts.finish(number, epoch) {
-                        return self.cannot(&grant, &error).await;
+                        return self.cannot(&grant, error).await;
                     }
                     let rebought = Parts::left_open(&parts.complete(number, epoch));
                     let Summary { ok, failed, unknown, .. } = *summary;
@@ -261,13 +213,17 @@ impl<F: Fn(Event<'_>)> Worker<F> {
     }
 
     /// The shard cannot be run: by this worker, now, or by anybody.
-    async fn cannot(&mut self, grant: &Grant, error: &FleetError) -> Result<(), FleetError> {
+    async fn cannot(&mut self, grant: &Grant, error: FleetError) -> Result<(), FleetError> {
         if error.may_pass() {
-            (self.say)(Event::Away(error));
+            (self.say)(Event::Away(&error));
             return self.release(grant, None).await;
         }
         let why = error.to_string();
         if matches!(error, FleetError::NotAllowed(_) | FleetError::File { .. }) {
+            if matches!(self.backlog, Backlog::Job(_)) {
+                self.release(grant, None).await?;
+                return Err(error);
+            }
             (self.say)(Event::Refused(&grant.job, &why));
             self.release(grant, None).await?;
             let later = Clock::start().now() + REFUSED;
@@ -346,11 +302,11 @@ impl<F: Fn(Event<'_>)> Worker<F> {
         let folder = parts.complete(grant.shard.number, part);
         let counts = match tidegate::sink::Part::open(&parts.output_in(&folder)) {
             Ok(part) => part.counts(),
-            Err(error) => return self.cannot(grant, &error.into()).await,
+            Err(error) => return self.cannot(grant, error.into()).await,
         };
         if counts.ok + counts.failed + counts.unknown != grant.shard.cut.rows {
             let error = FleetError::BrokenPart { shard: grant.shard.number, path: folder };
-            return self.cannot(grant, &error).await;
+            return self.cannot(grant, error).await;
         }
         let rebought = Parts::left_open(&folder);
         let sums = Sums { ok: counts.ok, failed: counts.failed, unknown: counts.unknown, rebought };
@@ -428,18 +384,15 @@ impl<F: Fn(Event<'_>)> Worker<F> {
         Ok(())
     }
 
-    /// The job, from the server.
+    /// The job, as it stands on the server now.
     async fn job(&mut self, id: &str) -> Result<Arc<FleetJob>, FleetError> {
-        if let Some(job) = self.jobs.get(id) {
+        if let Backlog::Job(job) = &self.backlog {
             return Ok(Arc::clone(job));
         }
         let of = id.to_owned();
         let text = self.ask(move |fleet| fleet.field(&of, "job")).await?;
         let job = text.as_deref().and_then(FleetJob::parse);
-        let job = Arc::new(job.ok_or_else(|| FleetError::Unknown { id: id.to_owned() })?);
-        self.jobs.clear(); // one at a time is enough
-        self.jobs.insert(id.to_owned(), Arc::clone(&job));
-        Ok(job)
+        job.map(Arc::new).ok_or_else(|| FleetError::Unknown { id: id.to_owned() })
     }
 
     /// For `tidegate status`: that this worker is there, and cannot help.

@@ -12,6 +12,22 @@ pub(crate) struct FleetPlace {
     pub fleet: String,
 }
 
+/// `tidegate run --fleet`
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Many workers")]
+pub(crate) struct TogetherArgs {
+    /// Share the work with all workers of this server (`redis://HOST:PORT/DB`), wait for the end, and put their parts
+    /// together; with -o only
+    #[arg(long, value_name = "URL", conflicts_with_all = ["head", "assume_idle"])]
+    pub fleet: Option<String>,
+    /// The queue that the job is put into
+    #[arg(long, value_name = "NAME", default_value = "default", requires = "fleet")]
+    pub queue: String,
+    /// A shard has the rows that its quota allows in so long a time
+    #[arg(long, value_name = "TIME", default_value = "5s", requires = "fleet")]
+    pub shard: String,
+}
+
 /// `tidegate submit`
 #[derive(Debug, Args)]
 pub(crate) struct SubmitArgs {

@@ -13,6 +13,7 @@ mod rules;
 mod server;
 #[path = "../support/sim.rs"]
 mod sim;
+mod together;
 #[expect(dead_code, reason = "the other tests of shared quotas need more of it")]
 #[path = "../shared/world.rs"]
 mod world;

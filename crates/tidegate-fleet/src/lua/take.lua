@@ -1,9 +1,9 @@
--- ARGV: worker, lease in ms, number of queues, the queues, jobs that this worker must not run.
+-- ARGV: worker, lease in ms, the one job that it works on or '', number of queues, the queues, jobs that this worker must not run.
 -- Gives a shard: job, entry, shard, epoch, where it is in the input. Asked again after an answer that got lost, it gives the same shard again,
 -- under another epoch. Without one, 'busy' if a job is under way that may have one later, or 'empty'.
-local me, lease, count = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local me, lease, only, count = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local skip = {}
-for i = 4 + count, #ARGV do skip[ARGV[i]] = true end
+for i = 5 + count, #ARGV do skip[ARGV[i]] = true end
 
 local function next_entry(id)
   local key = stream(id)
@@ -20,22 +20,32 @@ local function next_entry(id)
   return fresh and fresh[1][2][1]
 end
 
+-- Gives a shard of this job if it has one; else says whether it may have one later.
+local function shard_of(id)
+  if redis.call('HGET', job(id), 'state') ~= 'open' then return nil, false end
+  local entry = next_entry(id)
+  while entry and redis.call('HEXISTS', done(id), entry[2][2]) == 1 do
+    redis.call('XACK', stream(id), GROUP, entry[1])
+    entry = next_entry(id)
+  end
+  if not entry then return nil, true end
+  local shard = entry[2][2]
+  return {id, entry[1], shard, tostring(redis.call('HINCRBY', epochs(id), shard, 1)), entry[2][4]}, true
+end
+
+if only ~= '' then
+  local given, is_open = shard_of(only)
+  return given or (is_open and 'busy' or 'empty')
+end
 local busy = false
 for q = 1, count do
-  for _, id in ipairs(redis.call('ZRANGE', P .. 'queue:' .. ARGV[3 + q], 0, -1)) do
-    if not skip[id] and redis.call('HGET', job(id), 'state') == 'open' then
-      local entry = next_entry(id)
-      while entry and redis.call('HEXISTS', done(id), entry[2][2]) == 1 do
-        redis.call('XACK', stream(id), GROUP, entry[1])
-        entry = next_entry(id)
-      end
-      if entry then
-        local shard = entry[2][2]
-        return {id, entry[1], shard, tostring(redis.call('HINCRBY', epochs(id), shard, 1)), entry[2][4]}
-      end
+  for _, id in ipairs(redis.call('ZRANGE', P .. 'queue:' .. ARGV[4 + q], 0, -1)) do
+    if not skip[id] then
+      local given, is_open = shard_of(id)
+      if given then return given end
       -- One job of a queue ends before the next begins.
-      busy = true
-      break
+      busy = busy or is_open
+      if is_open then break end
     end
   end
 end

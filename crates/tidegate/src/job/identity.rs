@@ -48,6 +48,14 @@ impl Identity {
         Err(JobError::OtherJob { path: output.to_owned(), what: differs })
     }
 
+    /// Refuses to be another job than that.
+    pub(super) fn check_same(&self, was: &Self, output: &Path) -> Result<(), JobError> {
+        if was.is_same_job(self) {
+            return Ok(());
+        }
+        Err(JobError::OtherJob { path: output.to_owned(), what: self.differences(was) })
+    }
+
     /// Keeps the identity; readable by its owner only.
     pub(super) fn store(&self, state: &Path) -> Result<(), JobError> {
         let text = serde_json::to_string_pretty(self).unwrap_or_default();

@@ -195,7 +195,8 @@ impl StopPolicy {
         }
     }
 
-    pub(crate) fn allows(self, failed: u64, done: u64) -> bool {
+    /// Whether so many failures of so many rows that are done are a success.
+    pub fn allows(self, failed: u64, done: u64) -> bool {
         match self {
             Self::Never => failed == 0,
             Self::Count(most) => failed <= most,

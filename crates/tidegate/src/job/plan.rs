@@ -1,6 +1,7 @@
 //! From a checked job to one that is ready to run.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use http::Uri;
@@ -152,6 +153,16 @@ impl Plan {
         None
     }
 
+    /// Refuses to go on with what another job has begun in this output.
+    ///
+    /// # Errors
+    /// If `was` is not the same job.
+    pub fn check_same(&self, was: &Self, output: &Path) -> Result<(), JobError> {
+        let identity =
+            |plan: &Self| identity_of(&plan.job, &plan.source, &plan.template, output, String::new());
+        identity(self).check_same(&identity(was), output)
+    }
+
     /// What the call of these rows would reserve of each limit; `None` if that cannot be said.
     pub fn costs(&self, rows: &[&Row], call: &Call) -> Option<Costs> {
         self.charges.costs(rows, call).ok().map(|(costs, _)| costs)
@@ -247,21 +258,25 @@ fn open_outputs(
     let Target::File(path) = &job.output else { return Ok((sink::open(&spec(&id), clock)?, None, id)) };
     let paths = OutputPaths::for_output(path);
     refuse_input_as_output(&job.input, &paths)?;
-    let mut identity = Identity {
-        version: 1,
-        input: absolute(&job.input),
-        input_start: hex(&source.first_record_fingerprint()),
-        request: template.identity().to_owned(),
-        key: job.key.clone(),
-        output: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        id,
-    };
+    let mut identity = identity_of(job, source, template, path, id);
     identity.check(path, &paths.state)?;
     let outputs = sink::open(&spec(&identity.id), clock)?;
     Marker::check(&job.input, &outputs.before.marks)?;
     identity.store(&paths.state)?;
     job.kept.store(&paths.state)?;
     Ok((outputs, Some(paths), identity.id))
+}
+
+fn identity_of(job: &Job, source: &Source, template: &Template, output: &Path, id: String) -> Identity {
+    Identity {
+        version: 1,
+        input: absolute(&job.input),
+        input_start: hex(&source.first_record_fingerprint()),
+        request: template.identity().to_owned(),
+        key: job.key.clone(),
+        output: output.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        id,
+    }
 }
 
 /// Answers to a batch are a batch, unless they are to go into a table.
