@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Resume(JobArgs),
     /// Take a job out of its queue; what it has stays where it is
     Cancel(JobArgs),
+    /// Take a job that is done or cancelled off the server; its files stay
+    Forget(JobArgs),
     /// Put the parts of a job together
     Collect(OutputArgs),
     /// Put a job into its queue again, by its parts, where the server has lost it

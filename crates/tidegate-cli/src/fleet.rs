@@ -190,11 +190,15 @@ fn told(printer: Printer, quiet: bool, waits: &AtomicU32, event: &Event<'_>) {
 /// `tidegate status`: a line for each job.
 pub(crate) fn status_command(printer: Printer, place: &FleetPlace) -> anyhow::Result<Exit> {
     let mut text = String::new();
-    for job in open(place)?.jobs()? {
-        text.push_str(&line(&job));
+    let jobs = open(place)?.jobs()?;
+    for job in &jobs {
+        text.push_str(&line(job));
         text.push('\n');
     }
     printer.bytes(text.as_bytes())?;
+    if jobs.iter().any(|job| matches!(job.state, State::Done | State::Cancelled)) {
+        printer.hint("a job that is over is listed until `tidegate forget ID` takes it off the server");
+    }
     Ok(Exit::Success)
 }
 
@@ -220,6 +224,13 @@ pub(crate) fn control_command(printer: Printer, args: &JobArgs, to: State) -> an
     let why = if to == State::Open { String::new() } else { format!("{} said so", whoami()) };
     open(&args.place)?.control(&args.id, to, &why)?;
     printer.line(format_args!("job {} is {to}", args.id));
+    Ok(Exit::Success)
+}
+
+/// `tidegate forget`
+pub(crate) fn forget_command(printer: Printer, args: &JobArgs) -> anyhow::Result<Exit> {
+    open(&args.place)?.forget(&args.id)?;
+    printer.line(format_args!("job {} is forgotten; its files stay", args.id));
     Ok(Exit::Success)
 }
 

@@ -45,6 +45,7 @@ fn main() -> std::process::ExitCode {
         Command::Pause(args) => fleet::control_command(printer, &args, State::Paused),
         Command::Resume(args) => fleet::control_command(printer, &args, State::Open),
         Command::Cancel(args) => fleet::control_command(printer, &args, State::Cancelled),
+        Command::Forget(args) => fleet::forget_command(printer, &args),
         Command::Collect(args) => fleet::collect_command(printer, &args),
         Command::Rebuild(args) => fleet::rebuild_command(printer, &args),
         Command::Explain(args) => explain::command(printer, &args),

@@ -109,6 +109,14 @@ pub enum FleetError {
     /// This worker must not run it.
     #[error("not allowed here: {0}")]
     NotAllowed(String),
+    /// What was asked of a job is too early.
+    #[error("job {id} is {state}: workers may go on with it")]
+    NotOver {
+        /// The job.
+        id: String,
+        /// Its state.
+        state: State,
+    },
     /// What was asked of a job is too late.
     #[error("job {id} is {state} already")]
     TooLate {
@@ -156,6 +164,7 @@ impl FleetError {
             }
             Self::Changed { .. } => "put it back as it was, then tidegate resume; or submit it as another job".to_owned(),
             Self::NotAllowed(_) => "the worker's own command line says what it may do: --allow-host, --allow-env, --allow-folder, --allow-commands".to_owned(),
+            Self::NotOver { id, .. } => format!("tidegate cancel {id} first, or wait until it is done"),
             Self::TooLate { state: State::Cancelled, .. } => {
                 "what it has stays in its .parts folder; another [output] path begins anew".to_owned()
             }

@@ -40,6 +40,7 @@ struct Scripts {
     load: RedisScript,
     open: RedisScript,
     control: RedisScript,
+    forget: RedisScript,
     status: RedisScript,
     refuse: RedisScript,
 }
@@ -155,6 +156,7 @@ impl Fleet {
             load: script(include_str!("lua/load.lua")),
             open: script(include_str!("lua/open.lua")),
             control: script(include_str!("lua/control.lua")),
+            forget: script(include_str!("lua/forget.lua")),
             status: script(include_str!("lua/status.lua")),
             refuse: script(include_str!("lua/refuse.lua")),
         };
@@ -326,6 +328,20 @@ impl Fleet {
         match State::of(&state) {
             Some(state) if state == to => Ok(()),
             Some(state) => Err(FleetError::TooLate { id: job.to_owned(), state }),
+            None => Err(FleetError::Unknown { id: job.to_owned() }),
+        }
+    }
+
+    /// Takes a job that is over off the server; its files stay.
+    ///
+    /// # Errors
+    /// If there is no such job, or it is not over.
+    pub fn forget(&mut self, job: &str) -> Result<(), FleetError> {
+        let answer = run(&mut self.session, &self.key, &self.scripts.forget, &[job.to_owned()])?;
+        let state: String = self.read(answer, "a state")?;
+        match State::of(&state) {
+            Some(State::Done | State::Cancelled) => Ok(()),
+            Some(state) => Err(FleetError::NotOver { id: job.to_owned(), state }),
             None => Err(FleetError::Unknown { id: job.to_owned() }),
         }
     }

@@ -8,6 +8,7 @@ use tidegate::job::{JobFile, KeptJob};
 use tidegate::source::{Cut, InputRange};
 
 use self::server::{Kind, Server};
+use crate::error::FleetError;
 use crate::fleet::{Fleet, Grant, LEASE, Renewal, State, Sums, Taken};
 use crate::job::{FleetJob, Shard};
 use crate::submit::write_down;
@@ -196,6 +197,43 @@ fn who_works_on_one_job_takes_nothing_else() {
         assert_eq!(world.fleet.take("one", &own, &[]).unwrap(), Taken::Busy);
         assert_eq!(world.finish("three", &other), Some((0, true)));
         assert_eq!(world.fleet.take("one", &own, &[]).unwrap(), Taken::Empty);
+    });
+}
+
+#[test]
+fn a_job_that_is_forgotten_leaves_nothing() {
+    on_both(|mut world| {
+        let before = world.server.ask("KEYS *");
+        assert!(before.starts_with("*0\r\n"), "{before}");
+        let keys = |world: &World| world.server.ask("KEYS *");
+        world.submit("done", "q", 1);
+        world.fleet.refuse("done", "one", "it may not").unwrap();
+        let grant = world.given("one", &["q"]);
+        assert!(matches!(world.fleet.forget("done"), Err(FleetError::NotOver { state: State::Open, .. })));
+        assert_eq!(world.finish("one", &grant), Some((0, true)));
+        world.submit("cancelled", "q", 3);
+        let late = world.given("one", &["q"]);
+        world.fleet.control("cancelled", State::Cancelled, "").unwrap();
+        // Whoever wrote it down was killed in the middle.
+        world.fleet.begin("torn", "q", &[("shards", "2".to_owned())]).unwrap();
+        world.fleet.load("torn", 0, &[(shard(0), 1, None)]).unwrap();
+        assert_eq!(world.fleet.jobs().unwrap().len(), 3);
+        world.fleet.control("torn", State::Cancelled, "").unwrap();
+        for id in ["done", "cancelled", "torn"] {
+            world.fleet.forget(id).unwrap();
+            assert!(matches!(world.fleet.forget(id), Err(FleetError::Unknown { .. })));
+        }
+        assert_eq!(keys(&world), before);
+        // Nor does it come back by what its workers say.
+        assert_eq!(world.fleet.renew("one", &late).unwrap(), Renewal::Lost);
+        assert_eq!(world.fleet.raise("one", &late, 3).unwrap(), None);
+        assert!(!world.fleet.release("one", &late, Some("late")).unwrap());
+        assert_eq!(world.finish("one", &late), None);
+        world.fleet.refuse("cancelled", "one", "late").unwrap();
+        world.fleet.load("torn", 1, &[(shard(1), 1, None)]).unwrap();
+        world.fleet.begin_work("torn").unwrap();
+        assert_eq!(world.take("one", &["q"]), Taken::Empty);
+        assert_eq!(keys(&world), before);
     });
 }
 

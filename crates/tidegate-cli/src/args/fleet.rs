@@ -72,7 +72,7 @@ pub(crate) struct WorkerArgs {
     pub quiet: bool,
 }
 
-/// `tidegate cancel`, `pause`, `resume`
+/// `tidegate cancel`, `forget`, `pause`, `resume`
 #[derive(Debug, Args)]
 pub(crate) struct JobArgs {
     /// The job's number

@@ -142,6 +142,12 @@ fn a_job_is_paused_and_resumed() {
     sleep(1.5);
     assert_eq!(backlog.world.stat("accepted"), sent, "it goes on");
     backlog.tell("resume", &id);
+    let fleet = backlog.server.url();
+    let early = backlog.world.tidegate(["forget", &id, "--fleet", &fleet]);
+    assert!(
+        early.code == Some(2) && early.stderr.contains(&format!("hint: tidegate cancel {id} first")),
+        "{early}"
+    );
     backlog.wait_for_status(&id, "done");
     backlog.collect("job", ROWS);
     assert_eq!(backlog.bought_again(&[("job", ROWS)]), (0, 0));
@@ -181,6 +187,8 @@ fn a_user_needs_the_commands_that_are_documented_for_a_fleet() {
         run(&[&worker[..], &[&folder]].concat());
         assert!(run(&["status"]).contains("50 results"));
         run(&["collect", "job.toml"]);
+        run(&["forget", id.trim()]);
+        assert!(run(&["status"]).is_empty());
     }
 }
 

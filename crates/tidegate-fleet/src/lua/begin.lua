@@ -3,7 +3,9 @@ local id = ARGV[1]
 local state = redis.call('HGET', job(id), 'state')
 if state and state ~= 'loading' then return state end
 if not state then
-  redis.call('HSET', job(id), 'state', 'loading', 'loaded', 0, 'seq', redis.call('INCR', P .. 'seq'))
+  local seq = redis.call('INCR', P .. 'seq')
+  redis.call('HSET', job(id), 'state', 'loading', 'loaded', 0, 'seq', seq)
+  redis.call('ZADD', P .. 'jobs', seq, id)
   redis.call('XGROUP', 'CREATE', stream(id), GROUP, '0', 'MKSTREAM')
 end
 redis.call('HSET', job(id), 'queue', ARGV[2])

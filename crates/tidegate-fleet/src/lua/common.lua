@@ -9,6 +9,7 @@ local function job(id) return P .. 'job:' .. id end
 local function stream(id) return P .. 'shards:' .. id end
 local function epochs(id) return P .. 'epochs:' .. id end
 local function done(id) return P .. 'done:' .. id end
+local function refused(id) return P .. 'refused:' .. id end
 
 -- Whether the shard is with this worker, and nobody has taken it over since.
 local function is_mine(me, id, entry, shard, epoch)

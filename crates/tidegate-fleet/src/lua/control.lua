@@ -3,7 +3,9 @@ local id, to, why, text = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local now = redis.call('HMGET', job(id), 'state', 'queue')
 local from = now[1]
 if not from then return '' end
-if from == 'done' or from == 'cancelled' or from == 'loading' then return from end
+if from == 'done' or from == 'cancelled' then return from end
+-- Whoever was to write its shards down may be gone.
+if from == 'loading' and to ~= 'cancelled' then return from end
 redis.call('HSET', job(id), 'state', to, 'why', why)
 if text ~= '' then redis.call('HSET', job(id), 'job', text) end
 if to == 'cancelled' then redis.call('ZREM', P .. 'queue:' .. now[2], id) end

@@ -2,7 +2,6 @@
 local id = ARGV[1]
 local now = redis.call('HMGET', job(id), 'state', 'shards', 'queue', 'seq')
 if now[1] ~= 'loading' then return now[1] or '' end
-redis.call('ZADD', P .. 'jobs', now[4], id)
 if tonumber(now[2]) == redis.call('HLEN', done(id)) then
   redis.call('HSET', job(id), 'state', 'done')
   return 'done'

@@ -11,7 +11,7 @@ for _, id in ipairs(redis.call('ZRANGE', P .. 'jobs', 0, -1)) do
   end
   jobs[#jobs + 1] = {
     id, redis.call('HGETALL', job(id)), redis.call('HLEN', done(id)), under_way,
-    redis.call('HGETALL', P .. 'refused:' .. id),
+    redis.call('HGETALL', refused(id)),
   }
 end
 return jobs
