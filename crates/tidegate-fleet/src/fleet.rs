@@ -34,6 +34,7 @@ struct Scripts {
     take: RedisScript,
     renew: RedisScript,
     raise: RedisScript,
+    further: RedisScript,
     finish: RedisScript,
     release: RedisScript,
     begin: RedisScript,
@@ -56,6 +57,8 @@ pub struct Grant {
     pub shard: Shard,
     /// How often it was given, at least; nobody else has this number.
     pub epoch: u64,
+    /// Workers that it has ended, as far as the server knows, and none of which brought it further.
+    pub(crate) ended: u64,
 }
 
 /// What is to be had.
@@ -150,6 +153,7 @@ impl Fleet {
             take: script(include_str!("lua/take.lua")),
             renew: script(include_str!("lua/renew.lua")),
             raise: script(include_str!("lua/raise.lua")),
+            further: script(include_str!("lua/further.lua")),
             finish: script(include_str!("lua/finish.lua")),
             release: script(include_str!("lua/release.lua")),
             begin: script(include_str!("lua/begin.lua")),
@@ -205,11 +209,12 @@ impl Fleet {
         }
         let words: Vec<String> = self.read(answer, "a shard")?;
         let grant = match &words[..] {
-            [job, entry, number, epoch, cut] => {
+            [job, entry, number, epoch, cut, ended] => {
                 number.parse().ok().zip(epoch.parse().ok()).and_then(|(number, epoch)| {
                     let cut = serde_json::from_str(cut).ok()?;
                     let shard = Shard { number, cut };
-                    Some(Grant { job: job.clone(), entry: entry.clone(), shard, epoch })
+                    let ended = ended.parse().unwrap_or(0);
+                    Some(Grant { job: job.clone(), entry: entry.clone(), shard, epoch, ended })
                 })
             }
             _ => None,
@@ -234,6 +239,19 @@ impl Fleet {
         let answer = run(&mut self.session, &self.key, &self.scripts.raise, &args)?;
         let word: String = self.read(answer, "an epoch")?;
         Ok(word.parse().ok())
+    }
+
+    /// Says how many rows of a dead worker's shard are done; why nobody should go on with it.
+    pub(crate) fn further(
+        &mut self,
+        worker: &str,
+        grant: &Grant,
+        rows: u64,
+    ) -> Result<Option<String>, FleetError> {
+        let args = args(worker, grant, [rows.to_string()]);
+        let answer = run(&mut self.session, &self.key, &self.scripts.further, &args)?;
+        let why: String = self.read(answer, "a reason")?;
+        Ok((!why.is_empty()).then_some(why))
     }
 
     /// The shard is done by the part of that epoch.
@@ -393,7 +411,7 @@ impl Fleet {
 }
 
 fn args<const N: usize>(worker: &str, grant: &Grant, more: [String; N]) -> Vec<String> {
-    let Grant { job, entry, shard, epoch } = grant;
+    let Grant { job, entry, shard, epoch, .. } = grant;
     let mut args =
         vec![worker.to_owned(), job.clone(), entry.clone(), shard.number.to_string(), epoch.to_string()];
     args.extend(more);

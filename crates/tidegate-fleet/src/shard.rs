@@ -34,6 +34,14 @@ pub(crate) struct Begun {
     pub(crate) quota: String,
 }
 
+impl Begun {
+    /// Rows at their end.
+    pub(crate) fn done(&self) -> u64 {
+        let before = self.prepared.done_before();
+        before.ok + before.failed + before.unknown
+    }
+}
+
 /// Finds a folder that nobody else writes in; the grant may get a higher epoch for that.
 pub(crate) fn place(
     fleet: &Mutex<Fleet>,

@@ -200,6 +200,57 @@ fn who_works_on_one_job_takes_nothing_else() {
     });
 }
 
+/// Workers die of it, one after the other, and say so many rows are done when they begin. Why it is stopped, and at which of them.
+fn deaths(world: &mut World, rows: impl Fn(u64) -> Option<u64>) -> Option<(u64, String)> {
+    for i in 1..=12 {
+        let worker = format!("w{i}");
+        let grant = match world.take(&worker, &["q"]) {
+            Taken::Shard(grant) => grant,
+            other => {
+                assert_eq!(other, Taken::Empty);
+                let (state, why) = world.fleet.state("a").unwrap().unwrap();
+                return (state == State::Paused).then_some((i, why));
+            }
+        };
+        if let Some(rows) = rows(i).filter(|_| grant.ended > 0)
+            && let Some(why) = world.fleet.further(&worker, &grant, rows).unwrap()
+        {
+            assert!(world.fleet.release(&worker, &grant, Some(&why)).unwrap());
+            return Some((i, why));
+        }
+        world.silence(&worker, &grant);
+    }
+    None
+}
+
+#[test]
+fn a_shard_that_ends_each_worker_is_stopped() {
+    const WHY: &str = "shard 0 has ended 5 workers, and none of them brought it further";
+    on_both(|mut world| {
+        world.submit("a", "q", 1);
+        assert_eq!(deaths(&mut world, |_| Some(0)), Some((6, WHY.to_owned())));
+        let status = world.fleet.jobs().unwrap().remove(0);
+        assert_eq!((status.state, &*status.why), (State::Paused, WHY));
+        // Whoever resumes it has it tried as often again.
+        world.fleet.control("a", State::Open, "").unwrap();
+        assert_eq!(deaths(&mut world, |_| Some(0)).unwrap().0, 6);
+        // Those that die before they could look are seen as well.
+        world.fleet.control("a", State::Open, "").unwrap();
+        let (last, why) = deaths(&mut world, |_| None).unwrap();
+        assert_eq!((last, &*why), (7, "shard 0 has ended 6 workers, and none of them brought it further"));
+        // As long as it comes further, machines may be switched off as often as they like.
+        world.fleet.control("a", State::Open, "").unwrap();
+        assert_eq!(deaths(&mut world, |i| Some(i / 3)), None);
+        // What was handed back has ended nobody.
+        world.submit("b", "back", 1);
+        for i in 0..12 {
+            let grant = world.given(&format!("w{i}"), &["back"]);
+            assert_eq!(grant.ended, 0);
+            assert!(world.fleet.release(&format!("w{i}"), &grant, None).unwrap());
+        }
+    });
+}
+
 #[test]
 fn a_job_that_is_forgotten_leaves_nothing() {
     on_both(|mut world| {
@@ -208,6 +259,8 @@ fn a_job_that_is_forgotten_leaves_nothing() {
         let keys = |world: &World| world.server.ask("KEYS *");
         world.submit("done", "q", 1);
         world.fleet.refuse("done", "one", "it may not").unwrap();
+        let dead = world.given("dead", &["q"]);
+        world.silence("dead", &dead);
         let grant = world.given("one", &["q"]);
         assert!(matches!(world.fleet.forget("done"), Err(FleetError::NotOver { state: State::Open, .. })));
         assert_eq!(world.finish("one", &grant), Some((0, true)));

@@ -106,7 +106,8 @@ impl<F: Fn(Event<'_>)> Worker<F> {
             match taken {
                 Ok(Taken::Shard(grant)) => {
                     (is_away, waits) = (false, false);
-                    match self.shard(grant, asked_at).await {
+                    // Boxed: it is large, and this loop mostly waits.
+                    match Box::pin(self.shard(grant, asked_at)).await {
                         Err(error) if error.may_pass() => self.wait(&error, &mut is_away).await,
                         ended => ended?,
                     }
@@ -185,6 +186,12 @@ impl<F: Fn(Event<'_>)> Worker<F> {
             Ok(begun) => begun,
             Err(error) => return self.cannot(&grant, error).await,
         };
+        if grant.ended > 0 {
+            let (name, at, rows) = (self.name.clone(), grant.clone(), begun.done());
+            if let Some(why) = self.ask(move |fleet| fleet.further(&name, &at, rows)).await? {
+                return self.release(&grant, Some(&why)).await;
+            }
+        }
         match self.run(&job, &grant, begun, &keeper).await? {
             Shard::Done(summary) => {
                 let (parts, number, epoch) = (Parts::of(job.output()), grant.shard.number, grant.epoch);
@@ -241,9 +248,7 @@ impl<F: Fn(Event<'_>)> Worker<F> {
         begun: Begun,
         keeper: &Keeper,
     ) -> Result<Shard, FleetError> {
-        let before = begun.prepared.done_before();
-        let done = before.ok + before.failed + before.unknown;
-        let left_open = begun.taken_over.left_open;
+        let (done, left_open) = (begun.done(), begun.taken_over.left_open);
         (self.say)(Event::Began { grant, shards: job.shards, done, left_open });
         let (run, handle) =
             Run::new(begun.prepared).map_err(|source| FleetError::file(job.output())(source))?;

@@ -158,6 +158,38 @@ fn a_worker_that_is_stopped_hands_its_shard_back() {
     assert_eq!(backlog.bought_again(&[("job", ROWS)]), (0, 0));
 }
 
+/// A shard that ends each worker that runs it is not tried for ever: the job is paused, and says why.
+#[test]
+fn a_shard_that_ends_each_worker_is_left_alone() {
+    let backlog = Backlog::new(Kind::Valkey, "1000/s", &["--service", "60s"]);
+    backlog.write_job("job", 10, "", "");
+    let id = backlog.submit("job", "default", "1s");
+    for dead in 1..=5 {
+        let mut worker = backlog.worker(&format!("dead{dead}"), "default", &[]);
+        worker.start();
+        let begun = backlog.world.path(&format!("job.parts/00000.e{dead}/begun"));
+        backlog.wait("its begin", || begun.exists().then_some(()));
+        worker.kill();
+        // As if its lease were over.
+        let key = format!("tidegate:{{fleet}}:shards:{id}");
+        let pending = backlog.server.ask(&format!("XPENDING {key} workers - + 1"));
+        let words: Vec<&str> =
+            pending.lines().filter(|line| !line.starts_with(['*', '$', ':', '+'])).collect();
+        let idle = backlog
+            .server
+            .ask(&format!("XCLAIM {key} workers {} 0 {} IDLE 20000 JUSTID", words[1], words[0]));
+        assert!(idle.starts_with("*1"), "{idle}");
+    }
+    backlog.worker("last", "default", &["--until-empty"]).start().ends_with(0);
+    let status = backlog.status(&id);
+    assert!(status.contains("paused") && status.contains("why: shard 0 has ended 5 workers"), "{status}");
+    assert!(backlog.world.stat("in_service") == 0, "the last one has called");
+    backlog.tell("resume", &id);
+    let mut again = backlog.worker("again", "default", &[]);
+    again.start();
+    backlog.wait("a new try", || again.words().contains("shard   0 of 1").then_some(()));
+}
+
 /// One part of each shard counts, the one that was accepted, whatever else is there.
 #[test]
 fn only_one_part_of_a_shard_is_collected() {

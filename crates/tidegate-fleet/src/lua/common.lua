@@ -10,6 +10,14 @@ local function stream(id) return P .. 'shards:' .. id end
 local function epochs(id) return P .. 'epochs:' .. id end
 local function done(id) return P .. 'done:' .. id end
 local function refused(id) return P .. 'refused:' .. id end
+-- Of shards whose workers have died: how many, since rows were last done, and how many rows then.
+local function ended(id) return P .. 'ended:' .. id end
+-- Workers that a shard may end without having brought it further. It is given once more then, to one that looks at its rows.
+local MOST = 5
+
+local function end_of_workers(shard, count)
+  return 'shard ' .. shard .. ' has ended ' .. count .. ' workers, and none of them brought it further'
+end
 
 -- Whether the shard is with this worker, and nobody has taken it over since.
 local function is_mine(me, id, entry, shard, epoch)

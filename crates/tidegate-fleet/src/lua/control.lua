@@ -7,6 +7,8 @@ if from == 'done' or from == 'cancelled' then return from end
 -- Whoever was to write its shards down may be gone.
 if from == 'loading' and to ~= 'cancelled' then return from end
 redis.call('HSET', job(id), 'state', to, 'why', why)
+-- Whoever resumes it has it tried again.
+if from == 'paused' and to == 'open' then redis.call('DEL', ended(id)) end
 if text ~= '' then redis.call('HSET', job(id), 'job', text) end
 if to == 'cancelled' then redis.call('ZREM', P .. 'queue:' .. now[2], id) end
 return to

@@ -10,6 +10,7 @@ if not recorded then
     redis.call('HINCRBY', job(id), field, ARGV[6 + i])
   end
 end
+redis.call('HDEL', ended(id), shard, shard .. ':rows')
 redis.pcall('XACK', stream(id), GROUP, entry)
 local now = redis.call('HMGET', job(id), 'shards', 'state', 'queue', 'ended_by', 'ok', 'failed', 'unknown')
 local left = tonumber(now[1]) - redis.call('HLEN', done(id))

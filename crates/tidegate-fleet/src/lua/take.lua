@@ -1,6 +1,6 @@
 -- ARGV: worker, lease in ms, the one job that it works on or '', number of queues, the queues, jobs that this worker must not run.
--- Gives a shard: job, entry, shard, epoch, where it is in the input. Asked again after an answer that got lost, it gives the same shard again,
--- under another epoch. Without one, 'busy' if a job is under way that may have one later, or 'empty'.
+-- Gives a shard: job, entry, shard, epoch, where it is in the input, how many workers it has ended. Asked again after an answer that
+-- got lost, it gives the same shard again, under another epoch. Without one, 'busy' if a job is under way that may have one later, or 'empty'.
 local me, lease, only, count = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local skip = {}
 for i = 5 + count, #ARGV do skip[ARGV[i]] = true end
@@ -10,12 +10,21 @@ local function next_entry(id)
   local pending = redis.call('XPENDING', key, GROUP, '-', '+', 1, me)
   if #pending > 0 then return redis.call('XCLAIM', key, GROUP, me, 0, pending[1][1])[1] end
   -- Those of the dead first: a job should not end with them.
-  local from = '0-0'
-  repeat
-    local claimed = redis.call('XAUTOCLAIM', key, GROUP, me, lease, from, 'COUNT', 1)
-    if #claimed[2] > 0 then return claimed[2][1] end
-    from = claimed[1]
-  until from == '0-0'
+  local silent = redis.call('XPENDING', key, GROUP, 'IDLE', lease, '-', '+', 1)
+  if #silent > 0 then
+    local entry = redis.call('XCLAIM', key, GROUP, me, 0, silent[1][1])[1]
+    -- What was handed back has ended nobody.
+    if entry and silent[1][2] ~= NOBODY then
+      local count = redis.call('HINCRBY', ended(id), entry[2][2], 1)
+      -- Those after the last that was to look have not come so far.
+      if count > MOST then
+        redis.call('HSET', job(id), 'state', 'paused', 'why', end_of_workers(entry[2][2], count))
+        redis.call('XCLAIM', key, GROUP, NOBODY, 0, entry[1], 'IDLE', LONG_AGO, 'JUSTID')
+        return nil
+      end
+    end
+    return entry
+  end
   local fresh = redis.call('XREADGROUP', 'GROUP', GROUP, me, 'COUNT', 1, 'STREAMS', key, '>')
   return fresh and fresh[1][2][1]
 end
@@ -28,9 +37,10 @@ local function shard_of(id)
     redis.call('XACK', stream(id), GROUP, entry[1])
     entry = next_entry(id)
   end
-  if not entry then return nil, true end
+  if not entry then return nil, redis.call('HGET', job(id), 'state') == 'open' end
   local shard = entry[2][2]
-  return {id, entry[1], shard, tostring(redis.call('HINCRBY', epochs(id), shard, 1)), entry[2][4]}, true
+  local epoch = redis.call('HINCRBY', epochs(id), shard, 1)
+  return {id, entry[1], shard, tostring(epoch), entry[2][4], redis.call('HGET', ended(id), shard) or '0'}, true
 end
 
 if only ~= '' then
