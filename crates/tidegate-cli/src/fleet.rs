@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tidegate::job::JobFile;
 use tidegate::retry::parse_duration;
 use tidegate_fleet::{
-    Allowed, Backlog, Collected, Event, Fleet, FleetError, FleetJob, JobStatus, Rebuilt, State, Stop,
+    Allowed, Backlog, Collected, Event, Fleet, FleetError, FleetJob, JobStatus, Parts, Rebuilt, State, Stop,
     Submission, Worker, WorkerEnd, collect, rebuild, submit,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -269,6 +269,13 @@ pub(crate) fn rebuild_command(printer: Printer, args: &OutputArgs) -> anyhow::Re
     );
     printer.data(&job.id)?;
     Ok(Exit::Success)
+}
+
+/// What to do about an output that is still in parts.
+pub(crate) fn not_collected(output: &Path) -> Option<String> {
+    let is_in_parts = !output.exists() && Parts::of(output).folder().is_dir();
+    is_in_parts
+        .then(|| "its parts are not put together yet: tidegate collect JOB.toml --fleet URL".to_owned())
 }
 
 fn open(place: &FleetPlace) -> anyhow::Result<Fleet> {

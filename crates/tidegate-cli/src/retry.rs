@@ -6,6 +6,7 @@ use tidegate::sink::OutputPaths;
 
 use crate::args::RetryCommand;
 use crate::exit::Exit;
+use crate::fleet::not_collected;
 use crate::printer::{Hinting, Printer};
 use crate::run;
 
@@ -18,7 +19,8 @@ pub(crate) fn command(printer: Printer, args: RetryCommand) -> anyhow::Result<Ex
         .collect::<Result<_, _>>()?;
     let paths = OutputPaths::around(&output).ok_or_else(|| Hinting {
         message: format!("{} is not the output of a job", output.display()),
-        hint: "name what stood after -o when the job was run".to_owned(),
+        hint: not_collected(&output)
+            .unwrap_or_else(|| "name what stood after -o when the job was run".to_owned()),
     })?;
     let KeptJob { mut file, withheld, .. } = KeptJob::read(&paths.state)?;
     file.output.path = Some(paths.results);

@@ -6,13 +6,18 @@ use tidegate::verify::{Call, Checked, Findings, LogFacts, Verdict, Worst, verify
 
 use crate::args::VerifyArgs;
 use crate::exit::Exit;
+use crate::fleet::not_collected;
 use crate::printer::{Printer, count};
+
+/// More logs than that are told of together.
+const MOST: usize = 8;
 
 pub(crate) fn command(printer: Printer, args: &VerifyArgs) -> anyhow::Result<Exit> {
     let findings = match verify(&args.outputs) {
         Ok(findings) => findings,
         Err(error) => {
-            let hint = error.hint();
+            let parts = args.outputs.iter().find_map(|output| not_collected(output));
+            let hint = parts.or_else(|| error.hint());
             printer.error(&error.into());
             if let Some(hint) = hint {
                 printer.hint(&hint);
@@ -35,7 +40,10 @@ fn report(findings: &Findings) -> Vec<String> {
         lines.extend(table(findings));
         lines.push(String::new());
     }
-    lines.extend(findings.logs.iter().map(|log| facts(log, findings.logs.len() > 1)));
+    match &findings.logs[..] {
+        logs if logs.len() > MOST => lines.push(facts(&sum(logs), true)),
+        logs => lines.extend(logs.iter().map(|log| facts(log, logs.len() > 1))),
+    }
     for log in &findings.logs {
         lines.extend(log.first_missing.map(|missing| {
             let (row, number) = (missing.row, missing.number);
@@ -45,6 +53,20 @@ fn report(findings: &Findings) -> Vec<String> {
     lines.extend(findings.notes.iter().map(|note| format!("note: {note}")));
     lines.push(conclusion(findings));
     lines
+}
+
+/// What is to be said of many logs, in one line.
+fn sum(logs: &[LogFacts]) -> LogFacts {
+    let mut sum =
+        LogFacts { path: format!("{} logs", count(logs.len() as u64)).into(), ..LogFacts::default() };
+    for log in logs {
+        sum.runs += log.runs;
+        sum.attempts += log.attempts;
+        sum.not_sent += log.not_sent;
+        sum.killed += log.killed;
+        sum.never_over += log.never_over;
+    }
+    sum
 }
 
 /// A line for each limit.

@@ -1,17 +1,19 @@
 //! A job's parts, put together.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tidegate::log::OutputFile;
-use tidegate::sink::{OutputPaths, Part};
+use tidegate::sink::{OutputPaths, Part, PartLog, PartLogs, Whole};
+use tidegate::source::hash_of_range;
 
 use crate::error::FleetError;
 use crate::fleet::Fleet;
-use crate::job::FleetJob;
+use crate::job::{FleetJob, Shard};
 use crate::parts::{Kept, Parts};
 
 const COLLECTED: &str = "collected.json";
@@ -45,7 +47,8 @@ struct Made {
     changed_ns: i128,
 }
 
-/// Puts the parts of the job with this output together, in the order of its shards.
+/// Puts the parts of the job with this output together, in the order of its shards. Beside it stands what stands beside that of any
+/// run, so that it can be retried and verified.
 ///
 /// # Errors
 /// If shards are missing, or an output is there that was not made so.
@@ -67,45 +70,27 @@ pub fn collect(fleet: &mut Fleet, output: &Path) -> Result<Collected, FleetError
     }
     let paths = OutputPaths::for_output(output);
     let made = Note::read(&parts).made;
-    for file in OutputFile::ALL {
-        let path = paths.of(file);
-        if path.exists() && !made.iter().any(|made| seen(path).as_ref() == Some(made)) {
-            return Err(FleetError::Foreign { path: path.to_owned() });
-        }
+    let files = OutputFile::ALL.iter().map(|file| paths.of(*file));
+    let mut foreign =
+        files.filter(|path| path.exists() && !seen(path).is_some_and(|seen| made.contains(&seen)));
+    let state = Some(&*paths.state).filter(|state| state.exists() && PartLogs::read(state).is_none());
+    if let Some(path) = foreign.next().or(state) {
+        return Err(FleetError::Foreign { path: path.to_owned() });
     }
-    let mut lines = [0; 3];
-    let mut left_open = 0;
-    let mut opened = Vec::new();
-    for shard in &shards {
-        let epoch = done.get(&shard.number).copied().unwrap_or(0);
-        let folder = parts.complete(shard.number, epoch);
-        let broken = || FleetError::BrokenPart { shard: shard.number, path: folder.clone() };
-        let part = Part::open(&parts.output_in(&folder)).map_err(|_| broken())?;
-        let counts = part.counts();
-        if counts.ok + counts.failed + counts.unknown != shard.cut.rows {
-            return Err(broken());
-        }
-        left_open += Parts::left_open(&folder);
-        opened.push((part, counts));
-    }
-    let new = OutputFile::ALL.map(|file| parts.folder().join(format!("collected.{}", file as u8)));
-    for (file, new) in OutputFile::ALL.into_iter().zip(&new) {
-        let mut out = BufWriter::with_capacity(1 << 20, File::create(new).map_err(FleetError::file(new))?);
-        let mut first = true;
-        for (part, counts) in &opened {
-            let some = [counts.ok, counts.failed, counts.unknown][file.index()] > 0;
-            if some || (first && file == OutputFile::Results) {
-                lines[file.index()] += part.copy(file, job.in_order, first, &mut out)?;
-                first = false;
-            }
-        }
-        out.flush().and_then(|()| out.get_ref().sync_all()).map_err(FleetError::file(new))?;
-    }
+    let opened = open(&parts, &shards, &done)?;
+    let left_open = opened.iter().map(|part| Parts::left_open(&part.folder)).sum();
+    let new = New::of(&parts);
+    let lines = write(&job, &shards, &parts, &opened, &new)?;
     // Known before they are in place, or a kill in between would make them somebody else's.
-    let known: Vec<Made> = made.into_iter().chain(new.iter().filter_map(|path| seen(path))).collect();
+    let known: Vec<Made> = made.into_iter().chain(new.files.iter().filter_map(|path| seen(path))).collect();
     let mut note = Note { made: known, lines: None };
     note.write(&parts)?;
-    for (file, new) in OutputFile::ALL.into_iter().zip(&new) {
+    let old = parts.folder().join("old.tidegate");
+    let _ = fs::remove_dir_all(&old); // usually there is none
+    if paths.state.exists() {
+        fs::rename(&paths.state, &old).map_err(FleetError::file(&paths.state))?;
+    }
+    for (file, new) in OutputFile::ALL.into_iter().zip(&new.files) {
         let path = paths.of(file);
         if file != OutputFile::Results && lines[file.index()] == 0 {
             let _ = fs::remove_file(new);
@@ -114,16 +99,112 @@ pub fn collect(fleet: &mut Fleet, output: &Path) -> Result<Collected, FleetError
             fs::rename(new, path).map_err(FleetError::file(path))?;
         }
     }
+    if !opened.is_empty() {
+        fs::rename(&new.state, &paths.state).map_err(FleetError::file(&paths.state))?;
+    }
     note.lines = Some(lines);
     note.write(&parts)?;
     drop(lock);
     Ok(Collected { job, lines, left_open })
 }
 
-/// Results, failures and rows of unknown outcome of an output that was put together and is still as it was then.
+/// A shard's part that counts.
+struct Accepted {
+    shard: u64,
+    folder: PathBuf,
+    part: Part,
+    counts: [u64; 3],
+}
+
+fn open(parts: &Parts, shards: &[Shard], done: &HashMap<u64, u64>) -> Result<Vec<Accepted>, FleetError> {
+    let open = |shard: &Shard| {
+        let epoch = done.get(&shard.number).copied().unwrap_or(0);
+        let folder = parts.complete(shard.number, epoch);
+        let broken = || FleetError::BrokenPart { shard: shard.number, path: folder.clone() };
+        let part = Part::open(&parts.output_in(&folder)).map_err(|_| broken())?;
+        let counts = part.counts();
+        let counts = [counts.ok, counts.failed, counts.unknown];
+        if counts.iter().sum::<u64>() != shard.cut.rows {
+            return Err(broken());
+        }
+        Ok(Accepted { shard: shard.number, folder, part, counts })
+    };
+    shards.iter().map(open).collect()
+}
+
+/// Where all is written before it is put in its place.
+struct New {
+    files: [PathBuf; 3],
+    state: PathBuf,
+}
+
+impl New {
+    fn of(parts: &Parts) -> Self {
+        let files = OutputFile::ALL.map(|file| parts.folder().join(format!("collected.{}", file as u8)));
+        Self { files, state: parts.folder().join("collected.tidegate") }
+    }
+}
+
+fn write(
+    job: &FleetJob,
+    shards: &[Shard],
+    parts: &Parts,
+    opened: &[Accepted],
+    new: &New,
+) -> Result<[u64; 3], FleetError> {
+    let _ = fs::remove_dir_all(&new.state); // of one that was killed
+    let mut lines = [0; 3];
+    let logs = logs(parts, opened)?;
+    let whole = opened.first().map(|first| Whole::begin(&new.state, &first.part, job.file(), &logs));
+    let Some(mut whole) = whole.transpose()? else {
+        let create = |path: &PathBuf| File::create(path).map(drop).map_err(FleetError::file(path));
+        return new.files.iter().try_for_each(create).map(|()| lines);
+    };
+    for (file, new) in OutputFile::ALL.into_iter().zip(&new.files) {
+        let mut out = BufWriter::with_capacity(1 << 20, File::create(new).map_err(FleetError::file(new))?);
+        let mut first = true;
+        for Accepted { part, counts, .. } in opened {
+            if counts[file.index()] > 0 || (first && file == OutputFile::Results) {
+                lines[file.index()] += part.copy(file, job.in_order, first, (&mut out, &mut whole))?;
+                first = false;
+            }
+        }
+        out.flush().and_then(|()| out.get_ref().sync_all()).map_err(FleetError::file(new))?;
+    }
+    for Accepted { part, .. } in opened {
+        whole.add_costs(part);
+    }
+    let is_same = |shard: &Shard| {
+        hash_of_range(job.input(), shard.cut.range).is_ok_and(|hash| hash == shard.cut.sha256)
+    };
+    let length = fs::metadata(job.input()).map_or(0, |found| found.len());
+    let same = job.check_length(length).is_ok() && shards.iter().all(is_same);
+    whole.finish(&job.job()?.input, same, job.rows)?;
+    Ok(lines)
+}
+
+/// The logs that say what was sent: of the parts that count, and of those before them.
+fn logs(parts: &Parts, opened: &[Accepted]) -> Result<PartLogs, FleetError> {
+    let mut found = parts.epochs()?;
+    let of =
+        |folder: &Path| OutputPaths::for_output(&parts.output_in(folder)).state.join(tidegate::log::FILE);
+    let logs = opened.iter().map(|Accepted { shard, folder, .. }| {
+        let folders = found.remove(shard).unwrap_or_default().folders;
+        let earlier = folders.iter().filter(|other| *other != folder).map(|other| of(other));
+        PartLog { log: of(folder), earlier: earlier.filter(|log| log.is_file()).collect() }
+    });
+    Ok(PartLogs(logs.collect()))
+}
+
+/// Results, failures and rows of unknown outcome of an output that was put together, and perhaps retried since.
 pub(crate) fn collected(output: &Path) -> Option<[u64; 3]> {
-    let Note { made, lines } = Note::read(&Parts::of(output));
-    lines.filter(|_| seen(output).is_some_and(|seen| made.contains(&seen)))
+    let lines = Note::read(&Parts::of(output)).lines.filter(|_| output.exists())?;
+    if lines == [0; 3] {
+        return Some(lines);
+    }
+    PartLogs::read(&OutputPaths::for_output(output).state)?;
+    let counts = Part::open(output).ok()?.counts();
+    Some([counts.ok, counts.failed, counts.unknown])
 }
 
 impl Note {

@@ -67,6 +67,7 @@ pub(crate) struct Epochs {
     pub(crate) greatest: u64,
     /// The least that is complete.
     pub(crate) complete: Option<u64>,
+    pub(crate) folders: Vec<PathBuf>,
 }
 
 impl Parts {
@@ -221,9 +222,11 @@ impl Parts {
     pub(crate) fn epochs(&self) -> Result<BTreeMap<u64, Epochs>, FleetError> {
         let mut found: BTreeMap<u64, Epochs> = BTreeMap::new();
         for entry in fs::read_dir(&self.folder).map_err(FleetError::file(&self.folder))? {
-            let name = entry.map_err(FleetError::file(&self.folder))?.file_name();
+            let entry = entry.map_err(FleetError::file(&self.folder))?;
+            let name = entry.file_name();
             let Some((shard, epoch, complete)) = name.to_str().and_then(read_name) else { continue };
             let epochs = found.entry(shard).or_default();
+            epochs.folders.push(entry.path());
             epochs.greatest = epochs.greatest.max(epoch);
             if complete {
                 epochs.complete = Some(epochs.complete.map_or(epoch, |least| least.min(epoch)));

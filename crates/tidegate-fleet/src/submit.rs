@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tidegate::job::{Job, JobFile, KeptJob, Plan, new_id};
+use tidegate::sink::OutputPaths;
 use tidegate::source::{Cutter, InputSpec};
 use tidegate_core::Contract;
 
@@ -98,8 +99,9 @@ pub(crate) fn submit_checked(
     if parts.folder().exists() {
         return Err(parts.submitted());
     }
-    if output.exists() {
-        return Err(FleetError::Foreign { path: output.clone() });
+    let paths = OutputPaths::for_output(output);
+    if let Some(path) = [&paths.results, &paths.state].into_iter().find(|path| path.exists()) {
+        return Err(FleetError::Foreign { path: path.clone() });
     }
     let per_call = plan.job.batch.as_ref().map_or(1, |(rows, _)| *rows as u64);
     let rows_each = shard_rows(&plan.contract, per_call, length);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use tidegate::job::{Job, JobFile, Plan};
+use tidegate::verify::{Checked, Verdict, verify};
 use tidegate_fleet::{
     Allowed, Backlog, Collected, Entered, Event, Fleet, FleetError, FleetJob, State, Stop, Submission,
     Worker, WorkerEnd, collect, enter,
@@ -139,9 +140,23 @@ async fn work(printer: Printer, how: &Together, mut fleet: Fleet, job: Arc<Fleet
 fn summary(printer: Printer, collected: &Collected, output: &Path) {
     let Collected { job, lines, left_open } = collected;
     printer.labelled("rows", rows(job, *lines));
-    if *left_open > 0 {
-        let left_open = count(*left_open);
-        printer.labelled("calls", format_args!("{left_open} were in flight when workers died"));
+    // What a run knows of itself is in the logs of all workers together.
+    match verify(&[output.to_owned()]) {
+        Ok(findings) => {
+            let calls = findings.logs.iter().map(|log| log.attempts).sum();
+            let died = format!("{} were in flight when workers died", count(*left_open));
+            printer.labelled("calls", format_args!("{} · {died}", count(calls)));
+            for Checked { limit, worst, allows, verdict, .. } in &findings.checks {
+                if *verdict != Verdict::NotChecked {
+                    let (worst, allows) = (count(*worst), count(*allows));
+                    printer.labelled(
+                        "window",
+                        format_args!("{limit}: at most {worst} of {allows} in any window"),
+                    );
+                }
+            }
+        }
+        Err(error) => printer.note(error),
     }
     printer.labelled("output", output.display());
 }

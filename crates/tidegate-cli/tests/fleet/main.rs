@@ -14,6 +14,7 @@ mod server;
 #[path = "../support/sim.rs"]
 mod sim;
 mod together;
+mod whole;
 #[expect(dead_code, reason = "the other tests of shared quotas need more of it")]
 #[path = "../shared/world.rs"]
 mod world;

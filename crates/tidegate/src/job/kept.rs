@@ -84,7 +84,8 @@ impl KeptJob {
         WORDS.iter().any(|word| name.contains(word))
     }
 
-    pub(super) fn store(&self, state: &Path) -> Result<(), SinkError> {
+    /// Keeps it in the folder of a job.
+    pub(crate) fn store(&self, state: &Path) -> Result<(), SinkError> {
         write_private(&state.join(FILE), state::json(self).as_bytes())
     }
 }

@@ -287,7 +287,7 @@ fn lock(paths: &OutputPaths) -> Result<File, SinkError> {
 }
 
 /// State may hold what rows are about: it is for the user alone.
-fn create_state_folder(path: &Path) -> Result<(), SinkError> {
+pub(super) fn create_state_folder(path: &Path) -> Result<(), SinkError> {
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);

@@ -28,6 +28,7 @@ mod scan;
 mod select;
 mod shape;
 mod stamp;
+mod whole;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -46,6 +47,7 @@ pub use self::part::Part;
 pub use self::paths::OutputPaths;
 pub use self::select::{Select, SelectError};
 use self::shape::Shape;
+pub use self::whole::{PartLog, PartLogs, Whole};
 use crate::log::{OutputFile, Replay};
 use crate::row::{Record, RowFault};
 

@@ -14,6 +14,16 @@ pub enum VerifyError {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// The output was put together from parts that are not all there.
+    #[error("{} was put together from {parts} parts, and the logs of {gone} are gone: only they say when calls were sent", path.display())]
+    PartsGone {
+        /// The output.
+        path: PathBuf,
+        /// Logs that are not there.
+        gone: usize,
+        /// All.
+        parts: usize,
+    },
     /// It cannot be read.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -64,6 +74,9 @@ impl VerifyError {
         Some(match self {
             Self::NoLog { .. } => {
                 "name the output of a run (-o OUT), its folder OUT.tidegate, or the log in it".to_owned()
+            }
+            Self::PartsGone { .. } => {
+                "put the .parts folder back to where it was; it can be deleted once nothing is to be verified any more".to_owned()
             }
             Self::Log(LogError::Damaged { .. }) | Self::Broken { .. } | Self::OutOfOrder { .. } => {
                 "the log is not as a run has written it; nothing can be said of its limits".to_owned()

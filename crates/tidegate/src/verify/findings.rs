@@ -145,7 +145,9 @@ impl Findings {
             )
         }));
         if book.timeline.bridged {
-            notes.push("between boots of the machine, times are compared by its wall clock".to_owned());
+            notes.push(
+                "between machines, and between boots of one, times are compared by their wall clocks: right as far as these agree".to_owned(),
+            );
         }
         if book.timeline.turned_back {
             notes.push(

@@ -24,6 +24,7 @@ mod counter;
 mod error;
 mod findings;
 mod judge;
+mod logs;
 mod numbers;
 mod rule;
 mod stepped;
@@ -33,7 +34,7 @@ mod timeline;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub use self::error::VerifyError;
 pub use self::findings::{Call, Checked, Findings, LogFacts, Missing, Verdict, Worst};
@@ -41,18 +42,18 @@ pub use self::findings::{Call, Checked, Findings, LogFacts, Missing, Verdict, Wo
 use self::book::Book;
 use self::error::Stop;
 use self::judge::Judge;
-use self::stream::Stream;
-use crate::log::{Control, Event, FILE, LimitRecord, Reader};
-use crate::sink::OutputPaths;
+use self::logs::Log;
+use self::stream::{Attempt, Stream};
+use crate::log::{Control, Event, LimitRecord, Reader};
 
-/// Checks the logs of jobs that shared one quota, or of one job.
+/// Checks the logs of jobs that shared one quota, or of one job. Where an output was put together from parts, those are meant as well.
 ///
 /// Each path is an output, its folder, or the log itself.
 ///
 /// # Errors
 /// If a log is not there, cannot be read, or is not in the order of time.
 pub fn verify(paths: &[PathBuf]) -> Result<Findings, VerifyError> {
-    let logs: Vec<PathBuf> = paths.iter().map(|path| log_of(path)).collect();
+    let logs = logs::of(paths)?;
     match pass(&logs, Vec::new()) {
         Ok(findings) => Ok(findings),
         Err(Stop::Error(error)) => Err(error),
@@ -65,53 +66,58 @@ pub fn verify(paths: &[PathBuf]) -> Result<Findings, VerifyError> {
     }
 }
 
-/// Where the log that belongs to `path` is.
-fn log_of(path: &Path) -> PathBuf {
-    if path.is_dir() {
-        return path.join(FILE);
-    }
-    match OutputPaths::around(path) {
-        Some(paths) => paths.state.join(FILE),
-        None if path.is_file() => path.to_owned(),
-        None => OutputPaths::for_output(path).state.join(FILE),
-    }
-}
-
-/// Reads the logs once, side by side.
-fn pass(logs: &[PathBuf], limits: Vec<LimitRecord>) -> Result<Findings, Stop> {
+/// Reads the logs once, side by side: each from the time on when its first run begins, so that of many not all are open at once.
+fn pass(logs: &[Log], limits: Vec<LimitRecord>) -> Result<Findings, Stop> {
     let mut book = Book::new(limits);
-    let mut streams = Vec::with_capacity(logs.len());
-    for (log, path) in logs.iter().enumerate() {
-        streams.push(Stream::open(path, log as u32)?);
+    let mut later = Vec::with_capacity(logs.len());
+    for (i, log) in logs.iter().enumerate() {
+        let begins = log.first_run()?.map(|run| timeline::place(run.at, book.timeline.enter(&run, None)));
+        later.push((begins, i));
     }
-    let mut next = Vec::with_capacity(streams.len());
-    for stream in &mut streams {
-        next.push(stream.next(&mut book)?);
-    }
+    later.sort_unstable_by(|a, b| b.cmp(a));
+    let mut facts = vec![LogFacts::default(); logs.len()];
+    let mut open: Vec<(Attempt, usize, Stream)> = Vec::new();
     let mut judge = Judge::new();
     let mut latest = i64::MIN;
     loop {
-        let first =
-            next.iter().enumerate().filter_map(|(i, attempt)| Some((attempt.as_ref()?.sent, i))).min();
+        let first = open.iter().enumerate().min_by_key(|(_, (attempt, log, _))| (attempt.sent, *log));
+        let first = first.map(|(place, (attempt, ..))| (attempt.sent, place));
+        if let Some((_, log)) =
+            later.pop_if(|(begins, _)| first.is_none_or(|(sent, _)| *begins <= Some(sent)))
+        {
+            let mut stream = Stream::open(&logs[log].path, log as u32, logs[log].told)?;
+            match stream.next(&mut book)? {
+                Some(attempt) => open.push((attempt, log, stream)),
+                None => facts[log] = stream.facts(),
+            }
+            continue;
+        }
         let Some((sent, place)) = first else { break };
-        let following = streams[place].next(&mut book)?;
-        let Some(attempt) = std::mem::replace(&mut next[place], following) else { break };
+        let (attempt, log, stream) = &mut open[place];
+        let log = *log;
+        let following = stream.next(&mut book)?;
+        let attempt = if let Some(following) = following {
+            std::mem::replace(attempt, following)
+        } else {
+            let (attempt, _, stream) = open.swap_remove(place);
+            facts[log] = stream.facts();
+            attempt
+        };
         if sent < latest {
-            let path = logs[place].clone();
+            let path = logs[log].path.clone();
             return Err(VerifyError::OutOfOrder { path, row: attempt.row, number: attempt.number }.into());
         }
         latest = sent;
         book.started = true;
         judge.attempt(&attempt, &book);
     }
-    let facts = streams.into_iter().map(Stream::facts).collect();
     Ok(judge.findings(&book, facts))
 }
 
 /// The limits of all runs.
-fn all_limits(logs: &[PathBuf]) -> Result<Vec<LimitRecord>, VerifyError> {
+fn all_limits(logs: &[Log]) -> Result<Vec<LimitRecord>, VerifyError> {
     let mut limits: Vec<LimitRecord> = Vec::new();
-    for path in logs {
+    for Log { path, .. } in logs {
         let Some(mut reader) = Reader::open(path)? else { continue };
         while let Some(event) = reader.next_event()? {
             if let Event::Control(Control::Run(run)) = event {

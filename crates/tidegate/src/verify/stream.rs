@@ -27,6 +27,8 @@ pub(super) struct Attempt {
     pub(super) partition: u32,
     /// What it cost of each limit of its run, where that is not as usual.
     pub(super) costs: Option<Box<[u64]>>,
+    /// It is told of in another log.
+    told: bool,
 }
 
 /// Sends may stand so much out of order.
@@ -40,6 +42,8 @@ pub(super) struct Stream {
     /// Its place in the list of logs.
     log: u32,
     reader: Reader,
+    /// What stands in its first bytes stands in another log as well, and is told from there.
+    told: u64,
     /// Calls in the order of the log, from the oldest on whose end is not known.
     waiting: VecDeque<(Attempt, State)>,
     /// So many were taken off its front.
@@ -70,12 +74,13 @@ enum State {
 const NONE: u32 = u32::MAX;
 
 impl Stream {
-    pub(super) fn open(path: &Path, log: u32) -> Result<Self, VerifyError> {
+    pub(super) fn open(path: &Path, log: u32, told: u64) -> Result<Self, VerifyError> {
         let reader = Reader::open(path)?.ok_or_else(|| VerifyError::NoLog { path: path.to_owned() })?;
         Ok(Self {
             path: path.to_owned(),
             log,
             reader,
+            told,
             waiting: VecDeque::new(),
             taken: 0,
             run_base: 0,
@@ -186,6 +191,7 @@ impl Stream {
             over_in: run,
             partition,
             costs: send.costs,
+            told: self.reader.length() <= self.told,
         };
         self.waiting.push_back((attempt, State::UnderWay));
         Ok(())
@@ -215,7 +221,7 @@ impl Stream {
             attempt.killed(over);
             attempt.over_in = over_in.unwrap_or(attempt.over_in);
             *state = State::Over;
-            ended += 1;
+            ended += u64::from(!attempt.told);
         }
         self.release();
         ended
@@ -228,6 +234,9 @@ impl Stream {
         {
             let Some((attempt, state)) = self.waiting.pop_front() else { return };
             self.taken += 1;
+            if attempt.told {
+                continue;
+            }
             if state == State::NotSent {
                 self.facts.not_sent += 1;
                 continue;

@@ -3,6 +3,7 @@ mod broken;
 mod doctored;
 mod mutants;
 mod naive;
+mod parts;
 mod runs;
 mod script;
 mod speed;
