@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::Value;
+
 use crate::backlog::Backlog;
 use crate::server::Kind;
 use crate::world::{Worker, lines};
@@ -68,8 +70,12 @@ fn it_is_stopped_and_goes_on() {
     assert!(
         run.words().contains("error: stopped: ") && run.words().contains("said so\nhint: nothing is lost")
     );
+    // What may change between two runs may change here, for all workers.
+    let job = fs::read_to_string(backlog.world.path("job.toml")).unwrap();
+    backlog.world.write("job.toml", &job.replace("timeout = \"2s\"", "timeout = \"2500ms\""));
     run.start();
     backlog.world.wait_for(200);
+    assert!(backlog.server.ask(&format!("HGET tidegate:{{fleet}}:job:{id} job")).contains("2500ms"));
     assert!(run.words().contains("goes on; it was paused: "), "{}", run.words());
     run.signal("TERM");
     run.ends_with(143);
@@ -101,6 +107,17 @@ fn it_ends_with_the_codes_of_a_run() {
     assert!(failed > 0 && first.stderr.contains(&format!("{failed} failures")), "{first}");
     let again = run();
     assert!(again.code == Some(1) && again.stderr.contains("Nothing was left to do"), "{again}");
+    // Killed while all was put in its place: results are there, failures and what stands beside them are not.
+    let note = backlog.world.path("job.parts/collected.json");
+    let mut text: Value = serde_json::from_slice(&fs::read(&note).unwrap()).unwrap();
+    text["lines"] = Value::Null;
+    fs::write(&note, text.to_string()).unwrap();
+    fs::remove_file(backlog.world.path("job.failed.jsonl")).unwrap();
+    fs::rename(backlog.world.path("job.tidegate"), backlog.world.path("job.parts/old.tidegate")).unwrap();
+    let again = run();
+    assert!(again.code == Some(1) && !again.stderr.contains("Nothing was left to do"), "{again}");
+    assert_eq!(lines(&backlog.world.path("job.failed.jsonl")).count(), failed);
+    assert!(backlog.world.path("job.tidegate/log").is_file());
     // Another job, or the same with other rows, does not go on with it.
     let job = fs::read_to_string(backlog.world.path("job.toml")).unwrap();
     backlog.world.write("job.toml", &job.replace("/v1/users/", "/v2/users/"));
