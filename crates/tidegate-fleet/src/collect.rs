@@ -198,9 +198,15 @@ fn logs(parts: &Parts, opened: &[Accepted]) -> Result<PartLogs, FleetError> {
 
 /// Results, failures and rows of unknown outcome of an output that was put together, and perhaps retried since.
 pub(crate) fn collected(output: &Path) -> Option<[u64; 3]> {
-    let lines = Note::read(&Parts::of(output)).lines.filter(|_| output.exists())?;
-    if lines == [0; 3] {
-        return Some(lines);
+    let parts = Parts::of(output);
+    // Nobody deletes parts that are still to be put together.
+    let is_over = !parts.folder().exists() || Note::read(&parts).lines.is_some();
+    if !is_over || !output.exists() {
+        return None;
+    }
+    // Of no rows there is no log.
+    if Note::read(&parts).lines == Some([0; 3]) {
+        return Some([0; 3]);
     }
     PartLogs::read(&OutputPaths::for_output(output).state)?;
     let counts = Part::open(output).ok()?.counts();

@@ -1,9 +1,11 @@
 //! A job that somebody wants to be done, whether it was submitted before or not.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
-use tidegate::job::{JobFile, KeptJob, StoreSpec};
+use tidegate::job::{Job, JobFile, KeptJob, Plan, StoreSpec};
+use tidegate::sink::OutputPaths;
 
 use crate::collect::collected;
 use crate::error::FleetError;
@@ -40,6 +42,9 @@ pub fn enter(
     let checked = check(fleet, file)?;
     let parts = Parts::of(&checked.output);
     if !parts.folder().exists() {
+        if let Some(lines) = collected(&checked.output) {
+            return parts_deleted(checked, lines).map(|job| Entered::Collected(job, lines));
+        }
         match submit_checked(fleet, &checked, queue, length, who) {
             // Somebody was faster.
             Err(FleetError::Submitted { .. }) => {}
@@ -48,11 +53,7 @@ pub fn enter(
     }
     let Checked { file, output, plan: now } = checked;
     let Kept { job: was, shards } = parts.kept()?;
-    {
-        let mut was = was.job()?;
-        was.store = StoreSpec::Memory; // nobody asks the server for that
-        now.check_same(&plan(was)?, &output)?;
-    }
+    check_same(&now, was.job()?, &output)?;
     if let Some(lines) = collected(&output) {
         return Ok(Entered::Collected(was, lines));
     }
@@ -84,4 +85,28 @@ pub fn enter(
         },
     }
     Ok(Entered::Again(job, found))
+}
+
+fn check_same(now: &Plan, mut was: Job, output: &Path) -> Result<(), FleetError> {
+    was.store = StoreSpec::Memory; // nobody asks the server for that
+    Ok(now.check_same(&plan(was)?, output)?)
+}
+
+/// The job of an output that has been put together from parts which are gone: as it is kept beside it.
+fn parts_deleted(checked: Checked, lines: [u64; 3]) -> Result<FleetJob, FleetError> {
+    let Checked { file, output, plan: now } = checked;
+    let was = KeptJob::read(&OutputPaths::for_output(&output).state)?;
+    check_same(&now, Job::from_file(was.file)?, &output)?;
+    Ok(FleetJob {
+        id: String::new(),
+        number: String::new(),
+        queue: String::new(),
+        by: String::new(),
+        at_ms: 0,
+        length: 0,
+        rows: lines.iter().sum(),
+        shards: 0,
+        in_order: now.job.in_order,
+        kept: KeptJob::of(&file),
+    })
 }

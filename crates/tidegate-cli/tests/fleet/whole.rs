@@ -79,6 +79,12 @@ fn what_was_collected_is_verified_as_a_whole() {
     // Nor does a run by this machine alone, for which all is done.
     let alone = backlog.world.tidegate(["run", "job.toml"]);
     assert!(alone.stderr.contains("Nothing was left to do"), "{alone}");
+    let over = || {
+        let again = backlog.world.tidegate(["run", "job.toml", "--fleet", &url]);
+        let left = format!("{left} failures");
+        assert!(again.stderr.contains("Nothing was left to do") && again.stderr.contains(&left), "{again}");
+    };
+    over();
     fs::rename(&kept, backlog.world.path("job.parts")).unwrap();
     let (code, found) = verified(&backlog);
     assert_eq!((code, attempts(&found)), (Some(0), backlog.world.stat("accepted")), "{found:#}");
@@ -86,11 +92,7 @@ fn what_was_collected_is_verified_as_a_whole() {
     // What has been retried is not overwritten.
     let refused = collect();
     assert!(refused.code == Some(2) && refused.stderr.contains("was not made by collecting"), "{refused}");
-    let again = backlog.world.tidegate(["run", "job.toml", "--fleet", &url]);
-    assert!(
-        again.stderr.contains("Nothing was left to do") && again.stderr.contains(&format!("{left} failures")),
-        "{again}"
-    );
+    over();
 }
 
 /// Each result would stand beside the wrong row.
