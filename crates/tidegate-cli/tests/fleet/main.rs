@@ -5,9 +5,12 @@ mod backlog;
 mod dead;
 #[path = "../support/jittery.rs"]
 mod jittery;
+#[expect(dead_code, reason = "not all of it is needed yet")]
+mod line;
 mod lost;
 #[path = "../support/provider.rs"]
 mod provider;
+mod replica;
 mod rules;
 #[path = "../../../tidegate-quota/tests/support/redis.rs"]
 mod server;

@@ -85,12 +85,17 @@ impl World {
 
     /// A list of so many users, `NAME-0` and up, for a run called so.
     pub(crate) fn worker(&self, name: &str, rows: usize, flags: &[&str]) -> Worker<'_> {
+        self.worker_at(&self.provider.url, name, rows, flags)
+    }
+
+    /// The same, whose provider is reached at this address.
+    pub(crate) fn worker_at(&self, provider: &str, name: &str, rows: usize, flags: &[&str]) -> Worker<'_> {
         let mut ids = String::new();
         for i in 0..rows {
             writeln!(ids, "{name}-{i}").unwrap();
         }
         self.write(&format!("{name}.txt"), &ids);
-        let url = format!("{}/v1/users/{{line}}", self.provider.url);
+        let url = format!("{provider}/v1/users/{{line}}");
         let (input, output) = (format!("{name}.txt"), format!("{name}.jsonl"));
         let mut args = vec!["run".to_owned(), input, "-o".to_owned(), output, "--url".to_owned(), url];
         args.extend(flags.iter().map(|flag| (*flag).to_owned()));

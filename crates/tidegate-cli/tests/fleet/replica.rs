@@ -1,0 +1,117 @@
+//! Servers with a replica, as they are kept in production: one that is behind takes over.
+
+use std::thread;
+
+use crate::line::{Line, Way};
+use crate::server::{Kind, Server};
+use crate::world::{World, now, sleep};
+
+/// A primary and a replica, with the line between them.
+struct Pair {
+    primary: Server,
+    replica: Server,
+    line: Line,
+}
+
+impl Pair {
+    fn start(kind: Kind, settings: &[&str]) -> Self {
+        let usual = ["--appendonly", "yes", "--repl-diskless-sync-delay", "0"];
+        let primary = Server::start(kind, &[&usual, settings].concat());
+        let (replica, line) = (Server::start(kind, &usual), Line::to(&primary));
+        let this = Self { primary, replica, line };
+        this.follow();
+        this
+    }
+
+    /// The replica follows, and has all that there is.
+    fn follow(&self) {
+        let (port, begin) = (self.line.port(), now());
+        let wait_for = |command: &str, is_there: fn(&str) -> bool| {
+            while !is_there(&self.replica.ask(command)) {
+                assert!(now() - begin < 30.0, "{}", self.replica.ask(command));
+                sleep(0.02);
+            }
+        };
+        // It may be reading its data yet.
+        wait_for(&format!("REPLICAOF 127.0.0.1 {port}"), |answer| answer.starts_with("+OK"));
+        wait_for("INFO replication", |answer| answer.contains("master_link_status:up"));
+    }
+}
+
+fn revision(server: &Server) -> u64 {
+    let answer = server.ask("HGET tidegate:{crm}:quota rev");
+    answer.lines().nth(1).and_then(|rev| rev.parse().ok()).unwrap_or_else(|| panic!("{answer}"))
+}
+
+/// A replica that has not heard the last of it takes the place of its primary, at the same address. What it knows of members is an
+/// old story: one of them had left, and the others had taken over what it had.
+fn stale(kind: Kind) {
+    const ROWS: usize = 170;
+    let mut pair = Pair::start(kind, &[]);
+    let way = Line::to(&pair.primary);
+    let store = way.store();
+    let world = World::new(&["--limit", "rolling 60/s", "--service", "lognormal 40ms 0.5"]);
+    world.quota(&["create", "crm", "60/s", "--store", &store]);
+    let flags = ["--rate", "60/s", "--quota", "crm", "--store", &store, "--timeout", "1s"];
+    let [mut a, mut b] = ["a", "b"].map(|name| world.worker(name, ROWS, &flags));
+    let mut leaves = world.worker("leaves", 100, &flags);
+    for worker in [&mut a, &mut b, &mut leaves] {
+        worker.start();
+    }
+    world.wait_for(120);
+    pair.line.turn(Way::Silent);
+    let (heard, known) = (world.stat("accepted"), revision(&pair.replica));
+    leaves.signal("INT");
+    leaves.ends_with(130);
+    world.wait_for(heard + 90);
+    let behind = revision(&pair.primary) - known;
+    assert_eq!(revision(&pair.replica), known, "it has heard more");
+    assert!(behind >= 6, "it is not behind: {behind}");
+    pair.primary.kill();
+    assert!(pair.replica.ask("REPLICAOF NO ONE").starts_with("+OK"));
+    let over = now();
+    way.lead_to(&pair.replica);
+    // They ask each half second, and get no answer for one at most.
+    sleep(2.0);
+    let sent = world.stat("accepted");
+    // From when the first one has found out: a lease, a time-out and a window.
+    sleep(over + 3.0 + 1.0 + 1.0 - now());
+    assert_eq!(world.stat("accepted"), sent, "sent while calls may have been under way");
+    let page = world.quota(&["show", "crm", "--store", &store]).stdout;
+    assert!(page.contains("its server has started again"), "{page}");
+    // The one that was forgotten with the rest comes back when they are at it again.
+    world.wait_for(sent + 60);
+    leaves.start();
+    for worker in [&mut a, &mut b, &mut leaves] {
+        worker.ends_with(0);
+    }
+    let stats = world.check_contract();
+    assert_eq!(stats["accepted"], 2 * ROWS as u64 + 100, "{stats}");
+    let rows = [&a, &b, &leaves].map(|worker| worker.sends().len());
+    assert_eq!(rows, [ROWS, ROWS, 100]);
+    for worker in [a, b] {
+        let words = worker.words();
+        assert!(
+            words.contains("another one has taken its place") && words.contains("nothing is sent for"),
+            "{words}"
+        );
+    }
+    println!(
+        "{kind:?}: {behind} changes behind, {} calls after the takeover",
+        stats["accepted"].as_u64().unwrap() - sent
+    );
+}
+
+#[test]
+fn a_stale_replica_that_takes_over_holds_all() {
+    on_both(stale);
+}
+
+/// They mostly wait, so both at once.
+fn on_both(test: fn(Kind)) {
+    let other = thread::spawn(move || test(Kind::Valkey));
+    test(Kind::Redis);
+    if let Err(panic) = other.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
