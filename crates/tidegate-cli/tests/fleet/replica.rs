@@ -107,6 +107,53 @@ fn a_stale_replica_that_takes_over_holds_all() {
     on_both(stale);
 }
 
+/// A primary that must not write without a replica: what is leased is spent, then nothing is sent, and people are told why
+/// and what to do; with a replica all goes on, and nothing was forgotten.
+fn alone(kind: Kind) {
+    const ROWS: usize = 220;
+    let mut pair = Pair::start(kind, &["--min-replicas-to-write", "1"]);
+    let store = pair.primary.url();
+    let world = World::new(&["--limit", "rolling 60/s", "--service", "lognormal 40ms 0.5"]);
+    world.quota(&["create", "crm", "60/s", "--store", &store]);
+    let flags = ["--rate", "60/s", "--quota", "crm", "--store", &store, "--timeout", "1s"];
+    let mut workers = ["a", "b"].map(|name| world.worker(name, ROWS, &flags));
+    for worker in &mut workers {
+        worker.start();
+    }
+    world.wait_for(100);
+    pair.replica.kill();
+    let begin = now();
+    sleep(1.0);
+    let refused = world.tidegate(["quota", "pause", "crm", "--store", &store]);
+    assert!(refused.code != Some(0) && refused.stderr.contains("min-replicas-to-write"), "{refused}");
+    // The lease, and what was under way by then.
+    sleep(begin + 3.0 + 1.0 - now());
+    let sent = world.stat("accepted");
+    assert!(sent > 180, "what was leased is not spent: {sent}");
+    // A plain line is written each five seconds.
+    sleep(begin + 3.0 + 5.5 - now());
+    assert_eq!(world.stat("accepted"), sent, "sent without a lease");
+    pair.replica.start_again();
+    pair.follow();
+    for worker in &mut workers {
+        worker.ends_with(0);
+    }
+    let stats = world.check_contract();
+    assert_eq!(stats["accepted"], 2 * ROWS as u64, "{stats}");
+    for worker in workers {
+        assert_eq!(worker.sends().len(), ROWS);
+        let words = worker.words();
+        let why = "its min-replicas-to-write asks for (connect one, or lower that); nothing is sent until";
+        assert!(words.contains(why) && !words.contains("nothing is sent for"), "{words}");
+    }
+    println!("{kind:?}: {sent} calls with what was leased");
+}
+
+#[test]
+fn a_primary_without_its_replica_is_waited_for() {
+    on_both(alone);
+}
+
 /// They mostly wait, so both at once.
 fn on_both(test: fn(Kind)) {
     let other = thread::spawn(move || test(Kind::Valkey));

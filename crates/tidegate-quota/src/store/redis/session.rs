@@ -93,9 +93,10 @@ impl Session {
 
     pub(super) fn said(&self, error: &RedisError) -> StoreError {
         let server = self.address.to_string();
-        let message = match error.detail() {
-            Some(detail) => format!("{}: {detail}", error.category()),
-            None => error.to_string(),
+        let message = match (error.code().and_then(for_now), error.detail()) {
+            (Some(why), _) => why.to_owned(),
+            (None, Some(detail)) => format!("{}: {detail}", error.category()),
+            (None, None) => error.to_string(),
         };
         match error.code() {
             Some("NOPERM" | "NOAUTH" | "WRONGPASS") => StoreError::Forbidden { server, message },
@@ -118,6 +119,25 @@ impl Session {
         let message = format!("its answer is not understood: {what}");
         StoreError::Unreachable { server: self.address.to_string(), message }
     }
+}
+
+/// Why a server does nothing now that it may do later, and what to do about it.
+fn for_now(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "NOREPLICAS" => {
+            "it takes no writes, as fewer replicas are connected than its min-replicas-to-write asks for (connect one, or lower that)"
+        }
+        "READONLY" | "MASTERDOWN" => {
+            "it is a replica, which takes no writes (name its primary, or make it one: REPLICAOF NO ONE)"
+        }
+        "OOM" => "it takes no writes, as its memory is full (raise its maxmemory, or make room)",
+        "MISCONF" => {
+            "it takes no writes, as it cannot save its data (its log says why; mostly its disk is full)"
+        }
+        "BUSY" => "a script of somebody keeps it busy (SCRIPT KILL ends it)",
+        "LOADING" => "it has just started, and is reading its data",
+        _ => return None,
+    })
 }
 
 fn connect(address: &RedisAddress) -> Result<Connection, RedisError> {

@@ -204,3 +204,41 @@ async fn a_thousand_members_cost_a_server_little() {
     println!("an exchange of one of 10 takes a server {ten:.0} µs, of 1,000 {thousand:.0} µs");
     assert!(thousand < 10.0 * ten, "{ten} {thousand}");
 }
+
+/// What a server cannot do now it may do later: that is waited for, and people are told what to do.
+#[test]
+fn a_server_that_takes_no_writes_now_is_waited_for() {
+    const STUCK: &str = "EVAL \"while true do end\" 0";
+    for kind in [Kind::Redis, Kind::Valkey] {
+        let server = RealServer::start(kind, &[]);
+        let address = RedisAddress::parse(&server.url()).unwrap();
+        let mut store = Redis::open(address, Machine::this()).unwrap();
+        let joined = join(&mut store);
+        for (begins, ends, words) in [
+            (
+                "CONFIG SET min-replicas-to-write 1",
+                "CONFIG SET min-replicas-to-write 0",
+                "min-replicas-to-write",
+            ),
+            ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "maxmemory"),
+            ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", "it is a replica"),
+            (STUCK, "SCRIPT KILL", "SCRIPT KILL"),
+        ] {
+            std::thread::scope(|scope| {
+                server.ask("CONFIG SET lua-time-limit 20");
+                let begun = scope.spawn(|| server.ask(begins));
+                let error = loop {
+                    if let Err(error) = exchange(&mut store, &joined, &[]) {
+                        break error;
+                    }
+                };
+                assert!(error.may_pass(), "{begins}: {error:?}");
+                assert!(error.to_string().contains(words), "{begins}: {error}");
+                let ended = server.ask(ends);
+                assert!(ended.starts_with("+OK"), "{ends}: {ended}");
+                begun.join().unwrap();
+            });
+            assert!(matches!(exchange(&mut store, &joined, &[]), Ok(Reply::Settled { .. })), "{begins}");
+        }
+    }
+}
