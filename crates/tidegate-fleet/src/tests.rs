@@ -4,13 +4,18 @@
 #[expect(dead_code, reason = "what kills servers is for other tests")]
 mod server;
 
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
 use tidegate::job::{JobFile, KeptJob};
 use tidegate::source::{Cut, InputRange};
+use tidegate_quota::Clock;
 
 use self::server::{Kind, Server};
 use crate::error::FleetError;
 use crate::fleet::{Fleet, Grant, LEASE, Renewal, State, Sums, Taken};
 use crate::job::{FleetJob, Shard};
+use crate::keep::{Keeper, Kept};
 use crate::submit::write_down;
 use crate::worker::Backlog;
 
@@ -317,5 +322,29 @@ fn an_epoch_that_was_forgotten_is_not_used_again() {
         assert!(placed.contains("00000.e2") && second.epoch == 2, "{placed}");
         assert_eq!(world.finish("one", &first), None);
         assert_eq!(world.finish("two", &second), Some((0, true)));
+    });
+}
+
+/// The server answers no more: the shard is given up before others may have it. Nearly all of that time has passed here.
+#[test]
+fn a_worker_that_is_not_heard_gives_its_shard_up_first() {
+    on_both(|mut world| {
+        world.submit("a", "q", 1);
+        let grant = world.given("one", &["q"]);
+        world.server.signal("STOP");
+        let World { server, fleet } = world;
+        let said_at = Clock::start().now() - Duration::from_secs(7);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let keeper = Keeper::new(Arc::new(Mutex::new(fleet)), "one".to_owned(), grant, said_at);
+            assert_eq!(keeper.now(), Kept::Mine);
+            let mut kept = keeper.kept.clone();
+            tokio::time::timeout(LEASE, kept.changed()).await.expect("it keeps it").unwrap();
+            assert_eq!(keeper.now(), Kept::Silent);
+            let silent = Clock::start().now().since(said_at);
+            assert!(silent >= Duration::from_secs(8) && silent < LEASE, "{silent:?}");
+        });
+        runtime.shutdown_background();
+        server.signal("CONT");
     });
 }

@@ -327,6 +327,7 @@ impl<F: Fn(Event<'_>)> Worker<F> {
         summary: Option<&Summary>,
         keeper: &Keeper,
     ) -> Result<(), FleetError> {
+        let mut is_away = false;
         let finished = loop {
             let (name, at) = (self.name.clone(), grant.clone());
             match self.ask(move |fleet| fleet.finish(&name, &at, part, sums)).await {
@@ -334,8 +335,7 @@ impl<F: Fn(Event<'_>)> Worker<F> {
                 Err(error)
                     if error.may_pass() && *self.stop.borrow() == Stop::No && keeper.now() != Kept::Lost =>
                 {
-                    (self.say)(Event::Away(&error));
-                    self.pause().await;
+                    self.wait(&error, &mut is_away).await;
                 }
                 Err(error) => return Err(error),
             }

@@ -75,9 +75,15 @@ impl Backlog {
 
     /// A worker that may do all that these jobs need.
     pub(crate) fn worker(&self, name: &str, queues: &str, flags: &[&str]) -> Worker<'_> {
+        self.worker_on(&self.server.url(), name, queues, flags)
+    }
+
+    /// The same, whose server is reached at this address.
+    pub(crate) fn worker_on(&self, fleet: &str, name: &str, queues: &str, flags: &[&str]) -> Worker<'_> {
         let folder = self.world.path("").to_string_lossy().into_owned();
+        let args = ["worker", "--fleet", fleet, "--queue", queues];
         let allowed = ["--allow-host", "127.0.0.1", "--allow-folder", &folder];
-        self.worker_that_may(name, queues, &[&allowed, flags].concat())
+        self.world.process(name, &[&args[..], &allowed, flags].concat())
     }
 
     pub(crate) fn worker_that_may(&self, name: &str, queues: &str, flags: &[&str]) -> Worker<'_> {

@@ -2,10 +2,10 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and say what it measured")]
 
 mod backlog;
+mod cut;
 mod dead;
 #[path = "../support/jittery.rs"]
 mod jittery;
-#[expect(dead_code, reason = "not all of it is needed yet")]
 mod line;
 mod lost;
 #[path = "../support/provider.rs"]
@@ -25,6 +25,14 @@ mod world;
 use jittery::{JITTERY, formula};
 use server::{Kind, Server};
 use world::{Worker, World, now, sleep};
+
+/// They mostly wait, so both at once.
+fn at_once(one: impl FnOnce() + Send, other: impl FnOnce() + Send) {
+    std::thread::scope(|scope| {
+        scope.spawn(one);
+        scope.spawn(other);
+    });
+}
 
 /// Scripts that were run on the server so far.
 fn calls(server: &Server) -> u64 {

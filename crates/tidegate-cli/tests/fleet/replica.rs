@@ -1,7 +1,6 @@
 //! Servers with a replica, as they are kept in production: one that is behind takes over.
 
-use std::thread;
-
+use crate::at_once;
 use crate::line::{Line, Way};
 use crate::server::{Kind, Server};
 use crate::world::{World, now, sleep};
@@ -104,7 +103,7 @@ fn stale(kind: Kind) {
 
 #[test]
 fn a_stale_replica_that_takes_over_holds_all() {
-    on_both(stale);
+    at_once(|| stale(Kind::Redis), || stale(Kind::Valkey));
 }
 
 /// A primary that must not write without a replica: what is leased is spent, then nothing is sent, and people are told why
@@ -151,14 +150,5 @@ fn alone(kind: Kind) {
 
 #[test]
 fn a_primary_without_its_replica_is_waited_for() {
-    on_both(alone);
-}
-
-/// They mostly wait, so both at once.
-fn on_both(test: fn(Kind)) {
-    let other = thread::spawn(move || test(Kind::Valkey));
-    test(Kind::Redis);
-    if let Err(panic) = other.join() {
-        std::panic::resume_unwind(panic);
-    }
+    at_once(|| alone(Kind::Redis), || alone(Kind::Valkey));
 }

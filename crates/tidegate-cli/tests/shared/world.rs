@@ -115,7 +115,12 @@ impl World {
 
     /// What the store says of the processes with their units, by process.
     pub(crate) fn shares(&self, quota: &str) -> Vec<(u32, u64)> {
-        let page = self.quota(&["show", quota]).stdout;
+        self.shares_in(quota, &[])
+    }
+
+    /// The same of another store than this folder's.
+    pub(crate) fn shares_in(&self, quota: &str, store: &[&str]) -> Vec<(u32, u64)> {
+        let page = self.quota(&[&["show", quota], store].concat()).stdout;
         let processes = page.lines().filter_map(|line| line.strip_prefix("process  "));
         processes
             .map(|line| {
