@@ -1,5 +1,7 @@
 //! Servers that lose their memory, and what has to be done in them now and then.
 
+use std::time::Duration;
+
 use tidegate_core::{LEASE, Pool, Time};
 
 use super::books::{Books, REMEMBERED_MS};
@@ -42,6 +44,26 @@ impl Books {
         quota.boot = self.machine.boot().into();
         (quota.seen, quota.swept) = (now, now);
         Ok(())
+    }
+
+    /// Somebody comes from another server, which gave out units of the same quota so long ago at most, and none of
+    /// them is known here: this one was away for a while, whatever it shows. If all was held since then, that holds
+    /// those as well.
+    pub(super) fn come_back(
+        &mut self,
+        rows: &mut dyn Rows,
+        name: &str,
+        quota: &mut QuotaRow,
+        ago: Duration,
+    ) -> Result<(), StoreError> {
+        let now = self.machine.now();
+        // Another run id is seen anyway. Clocks may differ in rate.
+        let given_out = now - (ago - ago / 1_000);
+        if *quota.boot != *self.machine.boot() || quota.gathers >= given_out + LEASE {
+            return Ok(());
+        }
+        self.lose_memory(rows, name, quota, HeldFor::Restarted, now)?;
+        self.put(rows, name, quota, now)
     }
 
     /// Somebody comes (back) just after a server has lost its memory, whose calls of before may last longer than

@@ -11,7 +11,8 @@
 //! *A server forgets.* A quota that is not there is unknown, and so is all of it when the server has another run id
 //! than the one that the quota was last used on (it has started again, or a replica has taken its place), or when its
 //! clock was set. Then nobody is a member any more, and all units are held for as long as calls may be
-//! under way: `loss.rs`.
+//! under way: `loss.rs`. A server that was away, while another one had its place, and is back as it was, has the run id that
+//! it had: who has been with the other one meanwhile says so.
 
 mod address;
 mod checks;
@@ -54,6 +55,8 @@ pub struct Redis {
     spelled: HashMap<String, Spelled>,
     /// Quotas that members of this store have joined.
     joined: HashSet<String>,
+    /// On which run of a server that was, and when that answered for the last time.
+    last_on: HashMap<String, (String, Time)>,
     reference: Option<Reference>,
 }
 
@@ -78,7 +81,14 @@ impl Redis {
     }
 
     fn of(server: Server, machine: Machine) -> Self {
-        Self { server, machine, spelled: HashMap::new(), joined: HashSet::new(), reference: None }
+        Self {
+            server,
+            machine,
+            spelled: HashMap::new(),
+            joined: HashSet::new(),
+            last_on: HashMap::new(),
+            reference: None,
+        }
     }
 
     /// Where it is, without a password.
@@ -134,6 +144,7 @@ impl Redis {
             let mut books = Books::of_server(machine);
             forgets |= loaded.has_holes();
             let is_rest = loaded.is_a_rest();
+            let elsewhere = self.was_elsewhere(quota, &run);
             let mut draft = Draft::new(&mut self.server, quota, frame, loaded)?;
             if is_rest {
                 forgets = true;
@@ -143,6 +154,11 @@ impl Redis {
                 let now = books.now();
                 books.lose_memory(&mut draft, quota, &mut row, HeldFor::ColdStart, now)?;
                 books.put(&mut draft, quota, &mut row, now)?;
+            }
+            if let Some(ago) = elsewhere
+                && let Some(mut row) = draft.quota(quota)?
+            {
+                books.come_back(&mut draft, quota, &mut row, ago)?;
             }
             let done = work(&mut books, &mut draft, now);
             if draft.has_holes && !forgets {
@@ -160,6 +176,12 @@ impl Redis {
         }
         let message = format!("others change quota `{quota}` all the time");
         Err(StoreError::Unreachable { server: self.address(), message })
+    }
+
+    /// How long ago another server than this one gave out units of a quota, if one did: at most.
+    fn was_elsewhere(&self, quota: &str, run: &str) -> Option<Duration> {
+        let (_, heard) = self.last_on.get(quota).filter(|(last, _)| last != run)?;
+        Some(self.machine.now().since(*heard))
     }
 
     /// The server has lost its memory of a quota, or its clock was set: it begins anew, once for all.
@@ -273,12 +295,13 @@ impl Store for Redis {
         check_name(join.quota)?;
         let written = self.machine.now();
         let (names, quota) = (self.server.names(), join.quota);
-        let (joined, now) = self.transact_draft(quota, |books, draft, now| {
+        let (joined, now, run) = self.transact_draft(quota, |books, draft, now| {
             let id = draft.new_id(now);
             let joined = books.join(draft, &Candidate { join, id, forgets: true })?;
-            Ok((joined, now))
+            Ok((joined, now, draft.run().to_owned()))
         })?;
         let heard = self.machine.now();
+        self.last_on.insert(quota.to_owned(), (run, heard));
         self.server.session().command::<u64>(&["SADD", &names, quota])?;
         self.reference = Some(Reference::new(now, written));
         self.spelled.insert(quota.to_owned(), Spelled::new(quota, &joined.definition, joined.version, now)?);
@@ -293,6 +316,9 @@ impl Store for Redis {
 
     fn exchange(&mut self, exchange: &Exchange<'_>) -> Result<Reply, StoreError> {
         let Some((words, written, heard)) = self.converse(exchange)? else { return Ok(Reply::Unknown) };
+        if let Some((_, last)) = self.last_on.get_mut(exchange.quota).filter(|_| words[0] != "unknown") {
+            *last = heard;
+        }
         let strange = |store: &mut Self| store.strange("an exchange");
         let news = |store: &mut Self| {
             let version = words.get(2).and_then(|version| version.parse::<u64>().ok());

@@ -86,6 +86,11 @@ impl<'a> Draft<'a> {
         self.remove_quota(self.name)
     }
 
+    /// The server that it was read from, since it was started.
+    pub(super) fn run(&self) -> &str {
+        &self.loaded.run
+    }
+
     /// What is to be written, as commands.
     pub(super) fn into_writes(self) -> Vec<Vec<String>> {
         self.writes

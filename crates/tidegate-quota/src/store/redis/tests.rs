@@ -35,13 +35,22 @@ impl World {
 }
 
 fn join(store: &mut Redis) -> Joined {
+    join_that(store, true)
+}
+
+/// As one that has sent something itself.
+fn join_again(store: &mut Redis) -> Joined {
+    join_that(store, false)
+}
+
+fn join_that(store: &mut Redis, assume_idle: bool) -> Joined {
     let definition = Definition::new(&["100/s".parse::<Limit>().unwrap()], &Terms::default());
     let join = Join {
         quota: QUOTA,
         definition: Some(&definition),
         who: &Who::this("a test"),
         timeout: Duration::from_secs(5),
-        assume_idle: true,
+        assume_idle,
     };
     store.join(&join).unwrap()
 }
@@ -128,6 +137,50 @@ async fn a_report_that_comes_late_raises_nobody() {
     assert!(matches!(exchange(&mut store, &joined, &[visit]), Ok(Reply::Unknown)));
     let died = store.died_by(joined.member).unwrap().unwrap();
     assert!(died > world.machine.now() - Duration::from_millis(20) && died <= world.machine.now(), "{died}");
+}
+
+/// Another server takes a server's place for a while; then it is back, with the run id that it had: what was given out
+/// elsewhere meanwhile it does not know.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_was_away_and_is_back_as_it_was_holds_all() {
+    tokio::time::advance(Duration::from_secs(100)).await;
+    let (here, elsewhere) = (World::new(), RealServer::start(Kind::Valkey, &[]));
+    let server = |server: &RealServer| {
+        Server::simulated(RedisAddress::parse(&server.url()).unwrap(), here.machine.clone())
+    };
+    let (mut one, mut other) = (here.store(), here.store());
+    let joined = [&mut one, &mut other].map(join);
+    for (store, joined) in [(&mut one, &joined[0]), (&mut other, &joined[1])] {
+        assert!(matches!(exchange(store, joined, &[]), Ok(Reply::Settled { .. })));
+        store.server = server(&elsewhere);
+        assert!(matches!(exchange(store, joined, &[]), Ok(Reply::Unknown)));
+    }
+    // Long after all that is known of it here.
+    tokio::time::advance(Duration::from_secs(20)).await;
+    let joined = [&mut one, &mut other].map(join_again);
+    for (store, joined) in [(&mut one, &joined[0]), (&mut other, &joined[1])] {
+        assert!(matches!(exchange(store, joined, &[]), Ok(Reply::Settled { .. })));
+        store.server = server(&here.server);
+    }
+    let mut until = None;
+    for (store, joined) in [(&mut one, &joined[0]), (&mut other, &joined[1])] {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(matches!(exchange(store, joined, &[]), Ok(Reply::Unknown)));
+        let held = join_again(store).held.expect("it is not held");
+        assert_eq!(held.why, HeldFor::Restarted);
+        // A lease, a time-out and a window; who comes later finds it so, and makes it no longer.
+        let begun = *until.get_or_insert(here.machine.now() + Duration::from_secs(9));
+        assert!(
+            held.until >= begun && held.until < begun + Duration::from_millis(100),
+            "{} {begun}",
+            held.until
+        );
+    }
+    // Nobody holds it up again.
+    tokio::time::advance(Duration::from_secs(20)).await;
+    let joined = join_again(&mut one);
+    assert!(matches!(exchange(&mut one, &joined, &[]), Ok(Reply::Settled { .. })));
+    assert_eq!(joined.held, None);
 }
 
 /// Calls of scripts so far, and the microseconds that they took.
