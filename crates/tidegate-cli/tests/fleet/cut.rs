@@ -59,6 +59,32 @@ fn a_run_that_is_cut_off_spends_its_lease_and_waits() {
     at_once(|| run(Kind::Redis, Way::Silent), || run(Kind::Valkey, Way::Refused));
 }
 
+/// Ten seconds after its lease has ended it stops; the same command carries on.
+#[test]
+fn a_run_that_is_cut_off_for_long_stops_and_is_carried_on() {
+    const ROWS: usize = 250;
+    let server = Server::start(Kind::Redis, &[]);
+    let world = World::new(&[&["--limit", "rolling 60/s"], &SLOW[..]].concat());
+    let line = Line::to(&server);
+    world.quota(&["create", "crm", "60/s", "--store", &line.store()]);
+    let store = line.store();
+    let mut run = world.worker("run", ROWS, &["--rate", "60/s", "--quota", "crm", "--store", &store]);
+    run.start();
+    world.wait_for(30);
+    line.turn(Way::Refused);
+    let cut = now();
+    run.ends_with(3);
+    let (waited, words) = (now() - cut, run.words());
+    assert!(waited > 3.0 + 10.0 - 1.0, "it waited {waited} s");
+    assert!(words.contains("cannot be used now"), "{words}");
+    assert!(run.sends().len() < ROWS);
+    line.turn(Way::Open);
+    run.start().ends_with(0);
+    let stats = world.check_contract();
+    assert_eq!((run.sends().len(), &stats["accepted"]), (ROWS, &ROWS.into()), "{stats}");
+    println!("it stopped {waited:.2} s after the cut");
+}
+
 /// A worker is cut off: another one takes its shard over, and it begins nothing more of that; when the line is back it
 /// takes what comes next.
 fn worker(kind: Kind, way: Way) {
@@ -105,4 +131,36 @@ fn worker(kind: Kind, way: Way) {
 #[test]
 fn a_worker_that_is_cut_off_begins_nothing_more() {
     at_once(|| worker(Kind::Valkey, Way::Silent), || worker(Kind::Redis, Way::Refused));
+}
+
+/// A worker does the last row of its shard before its lease ends, and cannot say so: whoever takes the shard over finds it
+/// done, and buys nothing again. A server that does not answer holds up nobody who is done.
+#[test]
+fn a_shard_that_is_done_is_found_so() {
+    const ROWS: usize = 150;
+    let backlog = Backlog::new(Kind::Redis, "100/s", &SLOW);
+    backlog.write_job("job", ROWS, "", "");
+    backlog.submit("job", "default", "5s");
+    let line = Line::to(&backlog.server);
+    let mut cut = backlog.worker_on(&line.store(), "cut", "default", &[]);
+    cut.start();
+    backlog.world.wait_for(100);
+    line.turn(Way::Silent);
+    let cut_at = now();
+    backlog.wait("its part", || backlog.parts("job").contains(&"00000.e1.done".to_owned()).then_some(()));
+    let done = now() - cut_at;
+    assert!(done < 8.0, "it takes {done} s to end without a server");
+    let mut other = backlog.worker("other", "default", &["--until-empty"]);
+    other.start().ends_with(0);
+    assert!(other.words().contains("its part was there"), "{}", other.words());
+    line.turn(Way::Open);
+    // It says so when it can, which changes nothing.
+    backlog.wait("its word", || cut.words().contains("150 results · 0 failures · 0 left").then_some(()));
+    cut.signal("INT");
+    cut.ends_with(130);
+    let away = cut.words().matches("trying again").count();
+    assert!(away <= 1, "it is said once: {}", cut.words());
+    backlog.collect("job", ROWS);
+    assert_eq!(backlog.bought_again(&[("job", ROWS)]), (0, 0));
+    println!("its part was whole {done:.2} s after the cut");
 }

@@ -127,7 +127,8 @@ impl Desk {
             }
             Err(error) if error.may_pass() && self.has_patience(now) => {
                 self.say_trouble(&error, now);
-                Some(now + RETRY)
+                // From when it failed: meanwhile others may have the desk.
+                Some(self.clock.now() + RETRY)
             }
             Err(error) => {
                 self.end(error.to_string());

@@ -50,6 +50,8 @@ struct Inner {
     changed: Arc<Notify>,
     /// The store is to hear nothing more.
     abandoned: AtomicBool,
+    /// Somebody waits for the desk, to close it: with a server that does not answer its thread would have it all the while.
+    closing: AtomicBool,
 }
 
 impl Ledger {
@@ -72,6 +74,7 @@ impl Ledger {
             status,
             changed,
             abandoned: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
         });
         let thread = Inner::drive(&inner)?;
         Ok((Self { inner, thread: Mutex::new(thread) }, contract))
@@ -97,6 +100,7 @@ impl Ledger {
 
     /// Hands back all that is not in use, and leaves the quota.
     pub(crate) fn close(&self) -> Result<(), StoreError> {
+        self.inner.closing.store(true, Ordering::Relaxed);
         let closed = {
             let mut desk = lock(&self.inner.desk);
             if self.inner.abandoned.load(Ordering::Relaxed) {
@@ -149,6 +153,9 @@ impl Inner {
 
     /// Does what is due; when to look again, if nobody rings before. `None` when it is over.
     fn turn(&self) -> Option<Time> {
+        if self.closing.load(Ordering::Relaxed) {
+            return None;
+        }
         let mut desk = lock(&self.desk);
         if self.abandoned.load(Ordering::Relaxed) {
             return None;
