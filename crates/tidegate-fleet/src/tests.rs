@@ -325,6 +325,27 @@ fn an_epoch_that_was_forgotten_is_not_used_again() {
     });
 }
 
+/// What it cannot write now it may write later, and until then nothing has changed.
+#[test]
+fn a_server_that_takes_no_writes_is_waited_for() {
+    on_both(|mut world| {
+        world.submit("a", "q", 2);
+        let grant = world.given("one", &["q"]);
+        world.server.ask("CONFIG SET min-replicas-to-write 1");
+        let errors = [
+            world.fleet.renew("one", &grant).unwrap_err(),
+            world.fleet.finish("one", &grant, grant.epoch, SUMS).unwrap_err(),
+            world.fleet.take("two", &Backlog::Queues(vec!["q".to_owned()]), &[]).unwrap_err(),
+        ];
+        for error in errors {
+            assert!(error.may_pass() && error.to_string().contains("min-replicas-to-write"), "{error}");
+        }
+        world.server.ask("CONFIG SET min-replicas-to-write 0");
+        assert_eq!(world.given("two", &["q"]).epoch, 1);
+        assert_eq!(world.finish("one", &grant), Some((1, false)));
+    });
+}
+
 /// The server answers no more: the shard is given up before others may have it. Nearly all of that time has passed here.
 #[test]
 fn a_worker_that_is_not_heard_gives_its_shard_up_first() {

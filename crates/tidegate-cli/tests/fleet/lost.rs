@@ -44,10 +44,15 @@ fn a_server_that_starts_again_is_waited_for() {
 #[test]
 fn a_job_is_rebuilt_from_its_parts() {
     let (mut backlog, id) = begin(Kind::Valkey);
-    let mut workers = start(&backlog, &["a", "b"], &[]);
+    let [mut dead, mut frozen] = ["dead", "frozen"].map(|name| backlog.start(name));
     backlog.world.wait_for(500);
-    workers.iter_mut().for_each(Worker::kill);
-    drop(workers);
+    dead.kill().unwrap();
+    dead.wait().unwrap();
+    let signal = |name: &str, process: u32| {
+        let status = std::process::Command::new("kill").args(["-s", name, &process.to_string()]).status();
+        assert!(status.unwrap().success());
+    };
+    signal("STOP", frozen.id());
     let sent = backlog.world.stat("accepted");
     backlog.server.kill();
     backlog.server.wipe();
@@ -62,6 +67,12 @@ fn a_job_is_rebuilt_from_its_parts() {
     for mut worker in start(&backlog, &["c", "d"], &["--until-empty"]) {
         worker.ends_with(0);
     }
+    backlog.collect("job", ROWS);
+    // It wakes up when all is over, and what it says is not heard.
+    signal("CONT", frozen.id());
+    assert!(frozen.wait().unwrap().success());
+    let words = std::fs::read_to_string(backlog.world.path("frozen.stderr")).unwrap();
+    assert!(words.contains("was taken over by another worker"), "{words}");
     backlog.collect("job", ROWS);
     let (again, open) = backlog.bought_again(&[("job", ROWS)]);
     println!("{sent} calls before, {again} were bought again, {open} were in flight at the kills");

@@ -126,6 +126,44 @@ fn a_job_whose_key_is_refused_is_paused_for_all() {
     assert!(late.code == Some(2) && late.stderr.contains("is cancelled already"), "{late}");
 }
 
+/// Each shard has few failures, all of them too many.
+#[test]
+fn a_job_with_too_many_failures_is_paused_for_all() {
+    let backlog = Backlog::new(Kind::Redis, "1000/s", &[]);
+    let rows = (0..400).map(|row| if row % 25 == 24 { "404\n" } else { "200\n" });
+    backlog.write_job("job", 0, "", "max_failed = 10");
+    let job = fs::read_to_string(backlog.world.path("job.toml")).unwrap();
+    backlog.world.write("job.toml", &job.replace("/v1/users/", "/status/"));
+    backlog.world.write("job.txt", &rows.collect::<String>());
+    let id = backlog.submit("job", "default", "100ms");
+    let mut worker = backlog.worker("one", "default", &[]);
+    worker.start();
+    let status = backlog.wait_for_status(&id, "paused");
+    // Of four shards of a hundred rows with four failures each.
+    assert!(status.contains("3 of 4 shards") && status.contains("12 rows have failed"), "{status}");
+    worker.signal("INT");
+    worker.ends_with(130);
+}
+
+/// The first signal lets calls in flight finish, the second one does not.
+#[test]
+fn a_second_signal_ends_a_worker_at_once() {
+    const ROWS: usize = 100;
+    let backlog = Backlog::new(Kind::Valkey, "1000/s", &["--service", "1500ms"]);
+    backlog.write_job("job", ROWS, "", "");
+    backlog.submit("job", "default", "1s");
+    let mut worker = backlog.worker("one", "default", &[]);
+    worker.start();
+    backlog.world.wait_for(20);
+    worker.signal("TERM");
+    backlog.wait("a word", || worker.words().contains("again to end at once").then_some(()));
+    worker.signal("TERM");
+    worker.ends_with(143);
+    backlog.worker("two", "default", &["--until-empty"]).start().ends_with(0);
+    backlog.collect("job", ROWS);
+    assert!(backlog.bought_again(&[("job", ROWS)]).1 > 0);
+}
+
 /// `pause` and `resume` act on workers that are at it.
 #[test]
 fn a_job_is_paused_and_resumed() {

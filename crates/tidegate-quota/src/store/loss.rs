@@ -58,7 +58,7 @@ impl Books {
     ) -> Result<(), StoreError> {
         let now = self.machine.now();
         // Another run id is seen anyway. Clocks may differ in rate.
-        let given_out = now - (ago - ago / 1_000);
+        let given_out = now - ago.saturating_sub(ago / 1_000);
         if *quota.boot != *self.machine.boot() || quota.gathers >= given_out + LEASE {
             return Ok(());
         }

@@ -100,6 +100,41 @@ async fn a_server_that_has_lost_some_keys_holds_all(world: World) {
     }
 }
 
+/// What may be missing is held for as long as it may count: of a calendar for the rest of its period; and with the
+/// longest calls that anybody ever had.
+async fn a_loss_of_memory_holds_for_as_long_as_it_must(world: World) {
+    // As the world's clocks begin.
+    let midnight = Time::from_millis(400_000);
+    let process = world.process(&["10/day UTC"]);
+    let gate = process.partitions.gate("");
+    sleep(secs(0.5)).await;
+    gate.try_acquire().unwrap().settle(tidegate_core::Outcome::Answered);
+    world.tamper("boot", "another");
+    sleep(secs(1.5)).await;
+    let held = process.partitions.held().expect("it is not held");
+    assert_eq!(held.why, HeldFor::Restarted);
+    let length = midnight.since(world.now());
+    assert!(length > secs(300.0), "the test makes no sense: {length:?}");
+    assert!(held.until >= midnight && held.until < midnight + secs(300.0), "{} {midnight}", held.until);
+    assert!(gate.try_acquire().is_err());
+    sleep(length.saturating_sub(secs(70.0))).await;
+    assert!(gate.try_acquire().is_err());
+    sleep(secs(70.0 + 300.0)).await;
+    gate.try_acquire().unwrap().settle(tidegate_core::Outcome::Answered);
+}
+
+async fn the_longest_time_out_is_remembered(world: World) {
+    let process = world.process(&["100/s"]);
+    join(&world, secs(60.0));
+    // That one is over, and forgotten.
+    sleep(secs(100.0)).await;
+    let begin = world.now();
+    world.tamper("boot", "another");
+    sleep(secs(1.5)).await;
+    let held = process.partitions.held().expect("it is not held");
+    assert!(held.until >= begin + secs(3.0 + 60.0 + 1.0), "{} {begin}", held.until);
+}
+
 /// A small step back is none: clocks are set right all the time.
 async fn a_clock_may_go_back_a_little(world: World) {
     let (calls, process) = (Calls::default(), world.process(&["100/s"]));
@@ -199,6 +234,8 @@ async fn machines_with_clocks_of_their_own_share(world: World) {
 on_both_servers!(
     machines_with_clocks_of_their_own_share,
     another_start_of_the_server_holds_all,
+    a_loss_of_memory_holds_for_as_long_as_it_must,
+    the_longest_time_out_is_remembered,
     a_clock_that_went_back_holds_all,
     a_server_that_was_emptied_holds_all,
     a_clock_may_go_back_a_little,
