@@ -139,6 +139,57 @@ async fn a_report_that_comes_late_raises_nobody() {
     assert!(died > world.machine.now() - Duration::from_millis(20) && died <= world.machine.now(), "{died}");
 }
 
+/// Whatever the clocks of the machines show, dates are by the server's.
+#[test]
+fn no_clock_of_a_machine_is_a_date() {
+    let server = RealServer::start(Kind::Valkey, &[]);
+    let open = |wall_ms| {
+        let machine = Machine::simulated(Clock::start(), "a machine", wall_ms);
+        Redis::open(RedisAddress::parse(&server.url()).unwrap(), machine).unwrap()
+    };
+    let mut stores = [open(1_000_000_000_000), open(3_000_000_000_000)];
+    let joined = stores.each_mut().map(join);
+    for _ in 0..3 {
+        for (store, joined) in stores.iter_mut().zip(&joined) {
+            assert!(matches!(exchange(store, joined, &[]), Ok(Reply::Settled { .. })));
+            let seen = store.server.load(QUOTA, false, false).unwrap().quota["seen"].clone();
+            let time: Vec<u64> = store.server.session().command(&["TIME"]).unwrap();
+            let apart = Duration::from_micros(time[0] * 1_000_000)
+                .abs_diff(Duration::from_micros(seen.parse().unwrap()));
+            assert!(apart < Duration::from_secs(60), "{apart:?}");
+        }
+    }
+}
+
+/// The server counts a lease from when it heard the question, which is some time after it was written: who waits long for
+/// the answer has less of it.
+#[test]
+fn a_lease_counts_from_the_question() {
+    const LATE: Duration = Duration::from_millis(500);
+    let server = RealServer::start(Kind::Redis, &[]);
+    let machine = Machine::this();
+    let mut store = Redis::open(RedisAddress::parse(&server.url()).unwrap(), machine.clone()).unwrap();
+    let joined = join(&mut store);
+    let report = tidegate_core::Report { seq: 1, timeout: Duration::from_secs(5), ..Default::default() };
+    let visit = Visit { partition: "".into(), report, leaves: false };
+    server.signal("STOP");
+    let asked = machine.now();
+    let reply = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while machine.now() < asked + LATE {
+                std::thread::park_timeout(LATE);
+            }
+            server.signal("CONT");
+        });
+        exchange(&mut store, &joined, std::slice::from_ref(&visit))
+    });
+    let Ok(Reply::Settled { answers, .. }) = reply else { panic!("{reply:?}") };
+    let Answer::Allotted(allotment) = &answers[0] else { panic!("{answers:?}") };
+    // The exchange was written a little after it was asked for.
+    assert!(allotment.until < asked + LEASE + LATE / 2, "{} {asked}", allotment.until);
+    assert!(allotment.until > asked + LEASE - LATE / 2, "{} {asked}", allotment.until);
+}
+
 /// Another server takes a server's place for a while; then it is back, with the run id that it had: what was given out
 /// elsewhere meanwhile it does not know.
 #[tokio::test(start_paused = true)]
