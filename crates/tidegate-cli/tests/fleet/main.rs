@@ -26,11 +26,12 @@ use jittery::{JITTERY, formula};
 use server::{Kind, Server};
 use world::{Worker, World, now, sleep};
 
-/// They mostly wait, so both at once.
-fn at_once(one: impl FnOnce() + Send, other: impl FnOnce() + Send) {
+/// They mostly wait, so all of them at once.
+fn at_once(tests: &[&(dyn Fn() + Sync)]) {
     std::thread::scope(|scope| {
-        scope.spawn(one);
-        scope.spawn(other);
+        for test in tests {
+            scope.spawn(test);
+        }
     });
 }
 

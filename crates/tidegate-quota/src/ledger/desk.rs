@@ -126,9 +126,10 @@ impl Desk {
                 if self.closed { None } else { Some(self.due()) }
             }
             Err(error) if error.may_pass() && self.has_patience(now) => {
+                // From when it failed, which may take a while: others may have the desk meanwhile.
+                let now = self.clock.now();
                 self.say_trouble(&error, now);
-                // From when it failed: meanwhile others may have the desk.
-                Some(self.clock.now() + RETRY)
+                Some(now + RETRY)
             }
             Err(error) => {
                 self.end(error.to_string());
