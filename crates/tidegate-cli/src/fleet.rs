@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tidegate::job::JobFile;
 use tidegate::retry::parse_duration;
 use tidegate_fleet::{
-    Allowed, Backlog, Collected, Event, Fleet, FleetError, FleetJob, JobStatus, Parts, Rebuilt, State, Stop,
-    Submission, Worker, WorkerEnd, collect, rebuild, submit,
+    Allowed, Backlog, Collected, Event, Fleet, FleetError, FleetJob, JobStatus, Parts, Rebought, Rebuilt,
+    State, Stop, Submission, Worker, WorkerEnd, collect, rebuild, submit,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -129,11 +129,11 @@ fn told(printer: Printer, quiet: bool, waits: &AtomicU32, event: &Event<'_>) {
             grant.shard.number, grant.job
         )),
         _ if quiet => {}
-        Event::Began { grant, shards, done, left_open } => {
-            let before = match (done, left_open) {
-                (0, 0) => String::new(),
-                (done, open) => {
-                    format!(" · {} rows are done already, {open} calls were in flight", count(*done))
+        Event::Began { grant, shards, done, rebought } => {
+            let before = match (*done, *rebought) {
+                (0, Rebought { in_flight: 0, unread: 0 }) => String::new(),
+                (done, rebought) => {
+                    format!(" · {} rows are done already, {}", count(done), left_by_dead(rebought))
                 }
             };
             let (shard, rows) = (grant.shard.number, count(grant.shard.cut.rows));
@@ -238,14 +238,23 @@ pub(crate) fn forget_command(printer: Printer, args: &JobArgs) -> anyhow::Result
 pub(crate) fn collect_command(printer: Printer, args: &OutputArgs) -> anyhow::Result<Exit> {
     let mut fleet = open(&args.place)?;
     let output = output(&mut fleet, &args.job)?;
-    let Collected { job, lines, left_open } = collect(&mut fleet, &output)?;
+    let Collected { job, lines, rebought } = collect(&mut fleet, &output)?;
     printer.labelled("rows", rows(&job, lines));
-    printer.labelled(
-        "calls",
-        format_args!("{} were in flight when workers died, and were sent again or held", count(left_open)),
-    );
+    printer.labelled("calls", left_by_dead(rebought));
     printer.labelled("output", output.display());
     exit_of(&job, lines)
+}
+
+/// What of the calls of dead workers was perhaps bought again.
+fn left_by_dead(Rebought { in_flight, unread }: Rebought) -> String {
+    let unread = match unread {
+        0 => String::new(),
+        rows => format!(
+            "; up to {} were made again, as what a dead worker had done could not be read",
+            count(rows)
+        ),
+    };
+    format!("{} were in flight when workers died, and were sent again or held{unread}", count(in_flight))
 }
 
 fn rows(job: &FleetJob, [ok, failed, unknown]: [u64; 3]) -> String {

@@ -14,7 +14,7 @@ use tidegate::source::hash_of_range;
 use crate::error::FleetError;
 use crate::fleet::Fleet;
 use crate::job::{FleetJob, Shard};
-use crate::parts::{Kept, Parts};
+use crate::parts::{Kept, Parts, Rebought};
 
 const COLLECTED: &str = "collected.json";
 const LOCK: &str = "collect.lock";
@@ -26,8 +26,8 @@ pub struct Collected {
     pub job: FleetJob,
     /// Results, failures, rows of unknown outcome.
     pub lines: [u64; 3],
-    /// Calls that were in flight when workers died: sent again, or held, by the job's policy.
-    pub left_open: u64,
+    /// What workers have left that died.
+    pub rebought: Rebought,
 }
 
 /// What the folder says of how it was put together.
@@ -78,7 +78,7 @@ pub fn collect(fleet: &mut Fleet, output: &Path) -> Result<Collected, FleetError
         return Err(FleetError::Foreign { path: path.to_owned() });
     }
     let opened = open(&parts, &shards, &done)?;
-    let left_open = opened.iter().map(|part| Parts::left_open(&part.folder)).sum();
+    let rebought = opened.iter().map(|part| Parts::rebought(&part.folder)).sum();
     let new = New::of(&parts);
     let lines = write(&job, &shards, &parts, &opened, &new)?;
     // Known before they are in place, or a kill in between would make them somebody else's.
@@ -105,7 +105,7 @@ pub fn collect(fleet: &mut Fleet, output: &Path) -> Result<Collected, FleetError
     note.lines = Some(lines);
     note.write(&parts)?;
     drop(lock);
-    Ok(Collected { job, lines, left_open })
+    Ok(Collected { job, lines, rebought })
 }
 
 /// A shard's part that counts.

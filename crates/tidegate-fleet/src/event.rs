@@ -6,6 +6,7 @@ use tidegate::report::{Snapshot, Summary};
 use crate::error::FleetError;
 use crate::fleet::Grant;
 use crate::job::FleetJob;
+use crate::parts::Rebought;
 
 /// Whether a worker is to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,8 +40,8 @@ pub enum Event<'a> {
         shards: u64,
         /// Rows that are done already.
         done: u64,
-        /// Calls of unknown outcome.
-        left_open: u64,
+        /// What the dead have left.
+        rebought: Rebought,
     },
     /// Nothing is sent for some time, because of what is known of the quota of this name.
     Held(Held, &'a str),

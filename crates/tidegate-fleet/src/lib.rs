@@ -33,7 +33,7 @@ pub use self::error::FleetError;
 pub use self::event::{Event, Stop, WorkerEnd};
 pub use self::fleet::{Fleet, Grant, LEASE, State};
 pub use self::job::{FleetJob, Shard};
-pub use self::parts::Parts;
+pub use self::parts::{Parts, Rebought};
 pub use self::rebuild::{Rebuilt, rebuild};
 pub use self::status::JobStatus;
 pub use self::submit::{Submission, shard_rows, submit};

@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::iter::Sum;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -57,8 +58,17 @@ pub(crate) enum Place {
 pub(crate) struct TakenOver {
     /// The epoch.
     pub(crate) from: Option<u64>,
-    /// Calls that were in flight when workers died, up to that epoch.
-    pub(crate) left_open: u64,
+    /// Up to that epoch.
+    pub(crate) rebought: Rebought,
+}
+
+/// What workers have left that died: perhaps bought again.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Rebought {
+    /// Calls in flight: sent again, or held, by the job's policy.
+    pub in_flight: u64,
+    /// Rows of shards whose log could not be read: at most these calls were made again.
+    pub unread: u64,
 }
 
 /// Epochs of a shard.
@@ -145,23 +155,42 @@ impl Parts {
         }
     }
 
-    /// Copies what the highest epoch below has written, as far as it can be read, into the folder of this one. Whoever still
-    /// writes there goes on in his own.
-    pub(crate) fn take_over(&self, shard: u64, epoch: u64) -> TakenOver {
+    /// Copies what the highest epoch below has written into the folder of this one. Whoever still writes there goes on in his
+    /// own. If it cannot be read, so many rows as are given may be sent again.
+    ///
+    /// # Errors
+    /// If it cannot be read, and no row may be sent twice.
+    pub(crate) fn take_over(
+        &self,
+        shard: u64,
+        epoch: u64,
+        resends: Option<u64>,
+    ) -> Result<TakenOver, FleetError> {
         let own = self.begun(shard, epoch);
+        let mut unread = 0;
         for from in (1..epoch).rev() {
             let old = self.begun(shard, from);
             if !is_folder(&old) {
                 continue;
             }
-            let Ok(left_open) = fs::read_to_string(old.join(BEGUN)) else { continue };
-            if self.copy(&old, &own).is_ok() {
-                return TakenOver { from: Some(from), left_open: left_open.trim().parse().unwrap_or(0) };
+            let before = match fs::read_to_string(old.join(BEGUN)) {
+                // No call was made there.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                read => read.and_then(|text| self.copy(&old, &own).map(|()| text)),
+            };
+            match (before, resends) {
+                (Ok(text), _) => {
+                    let mut rebought = Rebought::read(&text);
+                    rebought.unread += unread;
+                    return Ok(TakenOver { from: Some(from), rebought });
+                }
+                (Err(_), Some(rows)) => unread += rows,
+                (Err(error), None) => return Err(FleetError::file(&old)(error)),
             }
             // All of it or nothing.
             let _ = fs::remove_dir_all(&own).and_then(|()| fs::create_dir(&own));
         }
-        TakenOver::default()
+        Ok(TakenOver { from: None, rebought: Rebought { in_flight: 0, unread } })
     }
 
     /// The log first: what is written meanwhile is then in the outputs and not in the log, as after a kill; the other way round
@@ -199,14 +228,15 @@ impl Parts {
     }
 
     /// All that was taken over is there; from now on calls may be made.
-    pub(crate) fn begin(folder: &Path, left_open: u64) -> Result<(), FleetError> {
+    pub(crate) fn begin(folder: &Path, Rebought { in_flight, unread }: Rebought) -> Result<(), FleetError> {
         let path = folder.join(BEGUN);
-        fs::write(&path, left_open.to_string()).map_err(FleetError::file(&path))
+        fs::write(&path, format!("{in_flight} {unread}")).map_err(FleetError::file(&path))
     }
 
-    /// Calls that were in flight when workers of this part died.
-    pub(crate) fn left_open(folder: &Path) -> u64 {
-        fs::read_to_string(folder.join(BEGUN)).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    /// What workers of this part have left that died.
+    pub(crate) fn rebought(folder: &Path) -> Rebought {
+        fs::read_to_string(folder.join(BEGUN))
+            .map_or_else(|_| Rebought::default(), |text| Rebought::read(&text))
     }
 
     /// The part has all rows of its shard.
@@ -233,6 +263,22 @@ impl Parts {
             }
         }
         Ok(found)
+    }
+}
+
+impl Rebought {
+    fn read(text: &str) -> Self {
+        let mut numbers = text.split_ascii_whitespace().map(|word| word.parse().unwrap_or(0));
+        Self { in_flight: numbers.next().unwrap_or(0), unread: numbers.next().unwrap_or(0) }
+    }
+}
+
+impl Sum for Rebought {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, more| Self {
+            in_flight: sum.in_flight + more.in_flight,
+            unread: sum.unread + more.unread,
+        })
     }
 }
 
@@ -276,19 +322,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let parts = parts(folder.path());
         let Place::Own(first) = parts.place(17, 1).unwrap() else { panic!("it was used") };
-        Parts::begin(&first, 0).unwrap();
+        Parts::begin(&first, Rebought::default()).unwrap();
         write(&first, "a");
         assert!(matches!(parts.place(17, 1).unwrap(), Place::Used));
         // Died while it took over: what it has is worth nothing.
         let Place::Own(second) = parts.place(17, 2).unwrap() else { panic!("it was used") };
         write(&second, "torn");
         let Place::Own(third) = parts.place(17, 3).unwrap() else { panic!("it was used") };
-        assert_eq!(parts.take_over(17, 3), TakenOver { from: Some(1), left_open: 0 });
+        assert_eq!(
+            parts.take_over(17, 3, None).unwrap(),
+            TakenOver { from: Some(1), ..TakenOver::default() }
+        );
         assert_eq!(fs::read_to_string(third.join("out.tidegate/log")).unwrap(), "a");
         assert!(!third.join("out.tidegate/lock").exists() && !third.join("out.tidegate/reserve").exists());
-        Parts::begin(&third, 3).unwrap();
+        let left = Rebought { in_flight: 3, unread: 70 };
+        Parts::begin(&third, left).unwrap();
         parts.finish(17, 3).unwrap();
-        assert_eq!(Parts::left_open(&parts.complete(17, 3)), 3);
+        assert_eq!(Parts::rebought(&parts.complete(17, 3)), left);
         assert!(matches!(parts.place(17, 9).unwrap(), Place::Complete(3)));
         let epochs = &parts.epochs().unwrap()[&17];
         assert_eq!((epochs.greatest, epochs.complete), (3, Some(3)));
@@ -299,19 +349,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let parts = parts(folder.path());
         let Place::Own(first) = parts.place(0, 1).unwrap() else { panic!("it was used") };
-        Parts::begin(&first, 0).unwrap();
+        Parts::begin(&first, Rebought::default()).unwrap();
         write(&first, "a");
         fs::write(folder.path().join("secret"), "s").unwrap();
         fs::remove_file(first.join("out.jsonl")).unwrap();
         std::os::unix::fs::symlink(folder.path().join("secret"), first.join("out.jsonl")).unwrap();
         let Place::Own(second) = parts.place(0, 2).unwrap() else { panic!("it was used") };
-        assert_eq!(parts.take_over(0, 2), TakenOver::default());
+        let unread = |unread| TakenOver { from: None, rebought: Rebought { in_flight: 0, unread } };
+        assert_eq!(parts.take_over(0, 2, Some(70)).unwrap(), unread(70));
+        assert!(parts.take_over(0, 2, None).is_err(), "it may have sent anything");
         assert!(!second.join("out.jsonl").exists());
         let away = folder.path().join("away");
         fs::rename(&second, &away).unwrap();
-        Parts::begin(&away, 0).unwrap();
+        Parts::begin(&away, Rebought::default()).unwrap();
         std::os::unix::fs::symlink(&away, &second).unwrap();
         let Place::Own(_) = parts.place(0, 3).unwrap() else { panic!("it was used") };
-        assert_eq!(parts.take_over(0, 3), TakenOver::default());
+        assert_eq!(parts.take_over(0, 3, Some(70)).unwrap(), unread(70));
     }
 }

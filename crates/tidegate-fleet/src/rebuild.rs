@@ -36,7 +36,7 @@ pub fn rebuild(fleet: &mut Fleet, output: &Path) -> Result<Rebuilt, FleetError> 
         if let Some(epoch) = epochs.complete {
             let folder = parts.complete(shard.number, epoch);
             let counts = Part::open(&parts.output_in(&folder))?.counts();
-            let of = [counts.ok, counts.failed, counts.unknown, Parts::left_open(&folder)];
+            let of = [counts.ok, counts.failed, counts.unknown, Parts::rebought(&folder).in_flight];
             if of[..3].iter().sum::<u64>() != shard.cut.rows {
                 return Err(FleetError::BrokenPart { shard: shard.number, path: folder });
             }

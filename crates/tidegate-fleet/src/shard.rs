@@ -112,11 +112,12 @@ pub(crate) fn begin(
     }
     let plan = plan?;
     allowed.check_plan(&plan)?;
-    let mut taken_over = parts.take_over(grant.shard.number, grant.epoch);
+    let resends = plan.may_resend().then_some(grant.shard.cut.rows);
+    let mut taken_over = parts.take_over(grant.shard.number, grant.epoch, resends)?;
     let quota = plan.quota.clone();
     let prepared = plan.prepare()?;
-    taken_over.left_open += prepared.left_open();
-    Parts::begin(folder, taken_over.left_open)?;
+    taken_over.rebought.in_flight += prepared.left_open();
+    Parts::begin(folder, taken_over.rebought)?;
     Ok(Begun { prepared, taken_over, quota })
 }
 

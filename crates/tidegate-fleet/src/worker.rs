@@ -199,7 +199,7 @@ impl<F: Fn(Event<'_>)> Worker<F> {
                     if let Err(error) = parts.finish(number, epoch) {
                         return self.cannot(&grant, error).await;
                     }
-                    let rebought = Parts::left_open(&parts.complete(number, epoch));
+                    let rebought = Parts::rebought(&parts.complete(number, epoch)).in_flight;
                     let Summary { ok, failed, unknown, .. } = *summary;
                     let sums = Sums { ok, failed, unknown, rebought };
                     return self.finish(&job, &grant, (epoch, sums), Some(&summary), &keeper).await;
@@ -248,8 +248,8 @@ impl<F: Fn(Event<'_>)> Worker<F> {
         begun: Begun,
         keeper: &Keeper,
     ) -> Result<Shard, FleetError> {
-        let (done, left_open) = (begun.done(), begun.taken_over.left_open);
-        (self.say)(Event::Began { grant, shards: job.shards, done, left_open });
+        let (done, rebought) = (begun.done(), begun.taken_over.rebought);
+        (self.say)(Event::Began { grant, shards: job.shards, done, rebought });
         let (run, handle) =
             Run::new(begun.prepared).map_err(|source| FleetError::file(job.output())(source))?;
         let mut kept = keeper.kept.clone();
@@ -313,7 +313,7 @@ impl<F: Fn(Event<'_>)> Worker<F> {
             let error = FleetError::BrokenPart { shard: grant.shard.number, path: folder };
             return self.cannot(grant, error).await;
         }
-        let rebought = Parts::left_open(&folder);
+        let rebought = Parts::rebought(&folder).in_flight;
         let sums = Sums { ok: counts.ok, failed: counts.failed, unknown: counts.unknown, rebought };
         self.finish(job, grant, (part, sums), None, keeper).await
     }

@@ -13,7 +13,7 @@ use tidegate_fleet::{
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
-use super::{Signals, exit_of, in_shards, rows, shard_length, told, who};
+use super::{Signals, exit_of, in_shards, left_by_dead, rows, shard_length, told, who};
 use crate::exit::Exit;
 use crate::printer::{Printer, count};
 use crate::run::describe_limits;
@@ -138,14 +138,13 @@ async fn work(printer: Printer, how: &Together, mut fleet: Fleet, job: Arc<Fleet
 }
 
 fn summary(printer: Printer, collected: &Collected, output: &Path) {
-    let Collected { job, lines, left_open } = collected;
+    let Collected { job, lines, rebought } = collected;
     printer.labelled("rows", rows(job, *lines));
     // What a run knows of itself is in the logs of all workers together.
     match verify(&[output.to_owned()]) {
         Ok(findings) => {
             let calls = findings.logs.iter().map(|log| log.attempts).sum();
-            let died = format!("{} were in flight when workers died", count(*left_open));
-            printer.labelled("calls", format_args!("{} · {died}", count(calls)));
+            printer.labelled("calls", format_args!("{} · {}", count(calls), left_by_dead(*rebought)));
             for Checked { limit, worst, allows, verdict, .. } in &findings.checks {
                 if *verdict != Verdict::NotChecked {
                     let (worst, allows) = (count(*worst), count(*allows));

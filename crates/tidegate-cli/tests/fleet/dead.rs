@@ -132,6 +132,50 @@ fn what_may_not_be_sent_twice_is_held() {
     assert!(!unknown.is_empty() && accepted <= ROWS, "{accepted} calls");
 }
 
+/// What a dead worker has written cannot be read: its rows are sent again where that may be, and are counted; where not, nobody
+/// sends anything.
+#[test]
+fn what_a_dead_worker_has_done_may_be_lost() {
+    const ROWS: usize = 200;
+    let backlog = Backlog::new(Kind::Valkey, "100/s", &SLOW);
+    for (name, section) in [("sent", ""), ("held", "[retry]\nunknown = \"hold\"")] {
+        backlog.write_job(name, ROWS, section, "");
+    }
+    let lost = |name: &str, begun: u64| {
+        let mut dead = backlog.worker(name, name, &[]);
+        dead.start();
+        backlog.world.wait_for(begun + 60);
+        dead.kill();
+        let parts = backlog.world.path(&format!("{name}.parts"));
+        let begun = |part: &String| part.split_once(".e").is_some_and(|(_, epoch)| epoch == "1");
+        let part = backlog.parts(name).into_iter().find(begun).unwrap();
+        let results = parts.join(part).join(format!("{name}.jsonl"));
+        fs::rename(&results, backlog.world.path("away")).unwrap();
+        std::os::unix::fs::symlink(backlog.world.path("away"), results).unwrap();
+    };
+    backlog.submit("sent", "sent", "3s");
+    lost("sent", 0);
+    backlog.worker("other", "sent", &["--until-empty"]).start().ends_with(0);
+    backlog.collect("sent", ROWS);
+    let said = backlog.tell("collect", "sent.toml").stderr;
+    let unread = said.split_once("; up to ").unwrap().1.split_once(" were made again").unwrap().0;
+    let accepted = backlog.world.check_contract()["accepted"].as_u64().unwrap();
+    println!("{accepted} calls for {ROWS} rows, up to {unread} again");
+    assert!(accepted > ROWS as u64, "nothing was lost");
+    assert!(accepted <= ROWS as u64 + unread.parse::<u64>().unwrap(), "{accepted}, {said}");
+
+    let id = backlog.submit("held", "held", "10s");
+    lost("held", accepted);
+    let sent = backlog.world.stat("accepted");
+    let mut other = backlog.worker("another", "held", &[]);
+    other.start();
+    let status = backlog.wait_for_status(&id, "no worker may run it");
+    assert!(status.contains(".e1"), "{status}");
+    other.signal("TERM");
+    other.ends_with(143);
+    assert_eq!(backlog.world.stat("accepted"), sent, "something was sent again");
+}
+
 /// A worker that is asked to end hands its shard back at once, with all that it has done.
 #[test]
 fn a_worker_that_is_stopped_hands_its_shard_back() {

@@ -77,6 +77,11 @@ pub struct Held {
 pub use tidegate_quota::store::HeldFor;
 
 impl Plan {
+    /// Whether calls of unknown outcome may be sent again. A key that rows bring along is not seen.
+    pub fn may_resend(&self) -> bool {
+        self.job.retry.unknown.resends(self.template.method(), self.job.idempotency.1)
+    }
+
     /// Opens the input and compiles request and limits; `env` looks up environment variables.
     ///
     /// # Errors
