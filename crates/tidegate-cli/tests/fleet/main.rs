@@ -94,6 +94,19 @@ enum Data {
     Wiped,
 }
 
+/// Two runs that share 60 calls in two seconds, when they have made 130.
+fn two_halfway<'a>(world: &'a World, server: &Server, rows: usize, timeout: &str) -> [Worker<'a>; 2] {
+    let store = server.url();
+    world.quota(&["create", "crm", "60/2s", "--store", &store]);
+    let flags = ["--rate", "60/2s", "--quota", "crm", "--store", &store, "--timeout", timeout];
+    let mut workers = ["one", "two"].map(|name| world.worker(name, rows, &flags));
+    for worker in &mut workers {
+        worker.start();
+    }
+    world.wait_for(130);
+    workers
+}
+
 /// The server is killed in the middle of two runs and comes back: nothing is sent without a lease, nor before all
 /// that may have been sent is over; and the runs go on by themselves.
 fn killed(kind: Kind, data: Data) {
@@ -101,14 +114,7 @@ fn killed(kind: Kind, data: Data) {
     let kept = if data == Data::NeverWritten { "no" } else { "yes" };
     let mut server = Server::start(kind, &["--appendonly", kept]);
     let world = World::new(&[&["--limit", "rolling 60/2s"], &JITTERY[..]].concat());
-    let store = server.url();
-    world.quota(&["create", "crm", "60/2s", "--store", &store]);
-    let flags = ["--rate", "60/2s", "--quota", "crm", "--store", &store, "--timeout", "2s"];
-    let mut workers = ["one", "two"].map(|name| world.worker(name, ROWS, &flags));
-    for worker in &mut workers {
-        worker.start();
-    }
-    world.wait_for(130);
+    let mut workers = two_halfway(&world, &server, ROWS, "2s");
     server.kill();
     let killed = now();
     if data == Data::Wiped {
@@ -159,14 +165,7 @@ fn a_server_that_is_frozen_goes_on_where_it_was() {
     const ROWS: usize = 250;
     let server = Server::start(Kind::Redis, &["--appendonly", "yes"]);
     let world = World::new(&[&["--limit", "rolling 60/2s"], &JITTERY[..]].concat());
-    let store = server.url();
-    world.quota(&["create", "crm", "60/2s", "--store", &store]);
-    let flags = ["--rate", "60/2s", "--quota", "crm", "--store", &store, "--timeout", "5s"];
-    let mut workers = ["one", "two"].map(|name| world.worker(name, ROWS, &flags));
-    for worker in &mut workers {
-        worker.start();
-    }
-    world.wait_for(130);
+    let mut workers = two_halfway(&world, &server, ROWS, "5s");
     server.signal("STOP");
     let frozen = now();
     sleep(3.0 + 1.0);

@@ -75,6 +75,23 @@ pub(crate) struct Mean {
     number: u64,
 }
 
+impl Run {
+    /// A call that was sent then is over; what the client knows of it.
+    pub(crate) fn note_end(&mut self, trip: &Trip, sent: u64) -> Outcome {
+        self.timed_out += u64::from(trip.fate == Fate::TimedOut);
+        if trip.counted.is_some() {
+            self.to_head.add(trip.head - sent);
+            self.to_end.add(trip.end - sent);
+        }
+        match trip.fate {
+            Fate::Answered => Outcome::Answered,
+            Fate::NotSent => Outcome::NotSent,
+            Fate::Unknown => Outcome::Unknown,
+            Fate::TimedOut => Outcome::TimedOut,
+        }
+    }
+}
+
 impl World<'_> {
     pub(crate) fn run(&self) -> Run {
         Client::new(self).run()
@@ -299,19 +316,9 @@ impl<'a> Client<'a> {
     fn end(&mut self, now: u64, call: &mut Call) {
         let time = self.client_time(now);
         let mut actual = *call.grant.as_ref().expect("not settled").costs();
-        let outcome = match call.trip.fate {
-            Fate::Answered => {
-                self.varying.iter().for_each(|&limit| actual.set(limit, call.cost.actual));
-                Outcome::Answered
-            }
-            Fate::NotSent => Outcome::NotSent,
-            Fate::Unknown => Outcome::Unknown,
-            Fate::TimedOut => Outcome::TimedOut,
-        };
-        self.run.timed_out += u64::from(call.trip.fate == Fate::TimedOut);
-        if call.trip.counted.is_some() {
-            self.run.to_head.add(call.trip.head - call.sent);
-            self.run.to_end.add(call.trip.end - call.sent);
+        let outcome = self.run.note_end(&call.trip, call.sent);
+        if outcome == Outcome::Answered {
+            self.varying.iter().for_each(|&limit| actual.set(limit, call.cost.actual));
         }
         let grant = call.grant.take().expect("not settled");
         if call.rejected

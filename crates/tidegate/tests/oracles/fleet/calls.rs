@@ -7,7 +7,6 @@ use tidegate_sim::model::{Settlement, Verdict};
 
 use super::{Call, Kind, World};
 use crate::client::Cost;
-use crate::network::Fate;
 
 impl World<'_> {
     /// Sends whatever is granted.
@@ -121,19 +120,9 @@ impl World<'_> {
     pub(super) fn end(&mut self, now: u64, call: &mut Call) {
         let grant = call.grant.take().expect("not settled");
         let mut actual = *grant.costs();
-        let outcome = match call.trip.fate {
-            Fate::Answered => {
-                self.varying.iter().for_each(|&limit| actual.set(limit, call.cost.actual));
-                Outcome::Answered
-            }
-            Fate::NotSent => Outcome::NotSent,
-            Fate::Unknown => Outcome::Unknown,
-            Fate::TimedOut => Outcome::TimedOut,
-        };
-        self.out.run.timed_out += u64::from(call.trip.fate == Fate::TimedOut);
-        if call.trip.counted.is_some() {
-            self.out.run.to_head.add(call.trip.head - call.sent);
-            self.out.run.to_end.add(call.trip.end - call.sent);
+        let outcome = self.out.run.note_end(&call.trip, call.sent);
+        if outcome == Outcome::Answered {
+            self.varying.iter().for_each(|&limit| actual.set(limit, call.cost.actual));
         }
         let process = &mut self.processes[call.place];
         process.quota.settle_costing(grant, outcome, &actual, process.clock.at(now));
